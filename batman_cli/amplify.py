@@ -1,0 +1,63 @@
+"""One amplification ratio for the whole burst, and the planes brightened by it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from batman_cli.pack import Planes, bin_planes
+
+MAX_RATIO = 300.0  # SID and SMID cap the ratio here; beyond it little but noise is left
+BRIGHT_PERCENTILE = 98.0  # a candle flame or a lamp covers less than 2 % of the frame
+BRIGHT_LEVEL = 0.8  # linear level that the percentile is brought to; 1 is white
+NOISE_BLOCK = 16  # samples; averaging so many squared leaves the scene, not the noise
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Amplification of the burst and why it was chosen."""
+
+    value: float
+    reason: str
+
+
+def amplify(planes: Planes, ratio: float, white_balance: tuple[float, float, float]) -> Planes:
+    """Linear white-balanced planes, brightened.
+
+    planes: (4, h, w) float32 from `pack`; white_balance: multipliers R G B, smallest 1.
+    Returns (4, h, w) float32, 1 = white for every camera, values below 0 and above 1 kept.
+    """
+    red, green, blue = white_balance
+    gain = np.array([red, green, green, blue], np.float32) * np.float32(ratio)
+    return planes * gain[:, None, None]
+
+
+def choose_ratio(
+    sample: Sequence[Planes], white_balance: tuple[float, float, float]
+) -> Ratio:
+    """Ratio that brings the bright parts of the scene to BRIGHT_LEVEL, from a sample of frames.
+
+    Luminance is the mean of the white-balanced planes, averaged over blocks and frames.
+    """
+    blocks = []
+    for planes in sample:
+        factor = max(1, min(NOISE_BLOCK, planes.shape[1], planes.shape[2]))
+        blocks.append(bin_planes(amplify(planes, 1.0, white_balance), factor).mean(0))
+    bright = float(np.percentile(np.mean(blocks, axis=0), BRIGHT_PERCENTILE))
+    wanted = BRIGHT_LEVEL / max(bright, 1e-6)
+    value = float(np.clip(wanted, 1.0, MAX_RATIO))
+    value = round(value) if value >= 10 else round(value, 1)
+    reason = f"the brightest {100 - BRIGHT_PERCENTILE:.0f} % of the scene reach {BRIGHT_LEVEL}"
+    if wanted > MAX_RATIO:
+        reason = f"capped; {wanted:.0f} would be needed for a full exposure"
+    return Ratio(float(value), reason)
+
+
+def ratio_from_long_exposure(
+    long_exposure_s: float, long_iso: float, short_exposure_s: float, short_iso: float
+) -> Ratio:
+    """Ratio of the light in a long reference exposure to that in a shot of the burst."""
+    value = long_exposure_s * long_iso / (short_exposure_s * short_iso)
+    capped = min(value, MAX_RATIO)
+    reason = f"long exposure of {long_exposure_s:g} s at ISO {long_iso:g}"
+    return Ratio(capped, reason if value <= MAX_RATIO else f"{reason}, capped from {value:.0f}")
