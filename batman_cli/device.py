@@ -1,0 +1,102 @@
+"""Where the network runs and in which precision, with the reason."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from batman_cli.errors import UsageError
+from batman_cli.settings import DeviceChoice, PrecisionChoice
+
+BF16_CAPABILITY = (8, 0)  # CUDA compute capability with bf16 matrix units (Ampere)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Device and precision of a run."""
+
+    torch_device: torch.device
+    bf16: bool
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """Short description, such as "cuda, bf16"."""
+        return f"{self.torch_device.type}, {'bf16' if self.bf16 else 'fp32'}"
+
+
+def choose_device(device: DeviceChoice, precision: PrecisionChoice) -> Device:
+    """Device to run on.
+
+    Half precision is chosen for CUDA cards that have bf16 units only: on a CPU without them bf16
+    is several times slower than fp32 (docs/performance.md), and MPS lacks some operations.
+    Raises UsageError for a device that this machine does not have.
+    """
+    if device == "auto":
+        chosen, reason = _best_device()
+    else:
+        chosen, reason = device, "as asked"
+        _require(device)
+    if precision == "auto":
+        bf16 = chosen == "cuda" and torch.cuda.get_device_capability() >= BF16_CAPABILITY
+    else:
+        bf16 = precision == "bf16"
+        reason += f", {precision} as asked"
+    return Device(torch.device(chosen), bf16, reason)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be allocated on the device at present, roughly."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    return _free_host_memory()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that an allocation failed, on any device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "DefaultCPUAllocator" in text or "MPS backend out of memory" in text
+    )
+
+
+def release_memory(device: torch.device) -> None:
+    """Gives cached blocks back, so that smaller ones fit after a failed allocation."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def _best_device() -> tuple[str, str]:
+    if torch.cuda.is_available():
+        return "cuda", torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        return "mps", "Apple GPU"
+    return "cpu", f"no GPU found, {torch.get_num_threads()} threads"
+
+
+def _require(device: str) -> None:
+    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if device in available and not available[device]():
+        raise UsageError(
+            f"device '{device}' is not available here",
+            "torch does not see one",
+            "use --device auto, or see `batman doctor`",
+        )
+
+
+def _free_host_memory() -> int:
+    try:
+        pages = os.sysconf("SC_AVPHYS_PAGES")
+        with open("/proc/meminfo", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 4 << 30

@@ -1,0 +1,211 @@
+"""The network over a stream: one frame in, one picture out, the same memory for any length."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from batman_cli.device import Device, free_memory, is_out_of_memory, release_memory
+from batman_cli.errors import MemoryExhausted, NotFinite
+from batman_cli.models import Network, State
+from batman_cli.pack import Planes
+from batman_cli.tiles import MIN_TILE, Tile, plan_tiles
+
+# Bytes that a step needs for each sample of the planes' grid, fp32; docs/performance.md.
+BYTES_PER_SAMPLE = 1200
+MEMORY_SHARE = 0.6  # of what is free; the rest is for reading, developing and encoding
+
+log = logging.getLogger(__name__)
+
+
+class Frame(NamedTuple):
+    """What the network is told about a shot."""
+
+    planes: Planes  # (4, h, w) float32, amplified linear white-balanced
+    noise: NDArray[np.float32]  # (2, 4) shot and read variance of the planes
+
+
+class Runner:
+    """A network on a device: keeps its state, cuts tiles, retries when memory or range runs out."""
+
+    def __init__(self, network: Network, device: Device, *, tile: int | None = None) -> None:
+        """Prepare a run.
+
+        tile: side in samples of the planes' grid, 0 for the whole frame; None chooses by free
+        memory and shrinks when an allocation fails. A given size is never changed.
+        """
+        self.network = network
+        self.device = device
+        self.asked_tile = tile
+        self.tile: int | None = tile or None
+        self.state: State | None = None
+        self.frames = 0
+
+    def step(self, frame: Frame) -> Tensor | None:
+        """Picture (3, 2h, 2w) linear camera RGB on the device, or None while frames are held.
+
+        Raises MemoryExhausted when no tile fits and NotFinite when the result has NaN or infinity.
+        """
+        target = self.device.torch_device
+        planes = torch.from_numpy(frame.planes).to(target)[None]
+        noise = torch.from_numpy(frame.noise).to(target)[None]
+        size = planes.shape[-2:]
+        planes = _pad(planes, self.network.config.multiple)
+        if self.tile is None and self.asked_tile is None:
+            self.tile = self._fitting_tile(planes.shape[-2], planes.shape[-1])
+        picture, self.state = self._finite_step(planes, noise)
+        self.frames += 1
+        self.size = size
+        return None if picture is None else self._cropped(picture)
+
+    def flush(self) -> Iterator[Tensor]:
+        """The pictures that are still held back."""
+        if self.state is None:
+            return
+        with torch.inference_mode():
+            for picture in self.network.flush(self.state):
+                yield self._cropped(picture)
+
+    def _cropped(self, picture: Tensor) -> Tensor:
+        height, width = self.size
+        return picture[0, :, : 2 * height, : 2 * width]
+
+    def _finite_step(self, planes: Tensor, noise: Tensor) -> tuple[Tensor | None, State]:
+        """A step whose result is checked; in half precision a bad one is done again in fp32."""
+        picture, state = self._fitting_step(planes, noise, bf16=self.device.bf16)
+        if self.device.bf16 and not _finite(picture, state):
+            log.warning("frame %d left the range of bf16, done again in fp32", self.frames)
+            picture, state = self._fitting_step(planes, noise, bf16=False)
+        if not _finite(picture, state):
+            raise NotFinite(
+                f"the network's result for frame {self.frames} has NaN or infinity",
+                "damaged weights, or values far outside what it was trained on",
+                "try another --model, or --ratio with a smaller value",
+            )
+        return picture, state
+
+    def _fitting_step(
+        self, planes: Tensor, noise: Tensor, *, bf16: bool
+    ) -> tuple[Tensor | None, State]:
+        """A step in tiles as large as fit; the state is only replaced by a finished one."""
+        while True:
+            failed = False
+            try:
+                return self._tiled_step(planes, noise, bf16=bf16)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failed = True
+            # Outside of the handler, so that the traceback no longer holds tensors.
+            if failed:
+                self._shrink(planes)
+
+    def _shrink(self, planes: Tensor) -> None:
+        release_memory(self.device.torch_device)
+        side = self.tile or max(planes.shape[-2:])
+        if self.asked_tile is not None or side // 2 < MIN_TILE:
+            asked = self.asked_tile is not None
+            raise MemoryExhausted(
+                f"no memory for a tile of {2 * side} pixels",
+                "the size was given" if asked else "it is the smallest one",
+                "give a smaller --tile" if asked else "use --bin 2 or 4, or --device cpu",
+            )
+        multiple = self.network.config.multiple
+        self.tile = side // 2 // multiple * multiple
+        log.warning("out of memory: going on with tiles of %d pixels", 2 * self.tile)
+
+    @torch.inference_mode()
+    def _tiled_step(
+        self, planes: Tensor, noise: Tensor, *, bf16: bool
+    ) -> tuple[Tensor | None, State]:
+        height, width = planes.shape[-2:]
+        config = self.network.config
+        side = self.tile or max(height, width)
+        tiles = plan_tiles(height, width, side, config.halo, config.multiple)
+        if len(tiles) == 1:
+            return self._network_step(planes, noise, self.state, bf16=bf16)
+        picture: Tensor | None = None
+        tensors: tuple[Tensor, ...] = ()
+        seen = 0
+        for tile in tiles:
+            part, state = self._network_step(
+                tile.cut(planes, height), noise, _cut_state(self.state, tile, height), bf16=bf16
+            )
+            if not tensors:
+                tensors = tuple(_blank(t, tile, planes) for t in state.tensors)
+                picture = None if part is None else _blank(part, tile, planes)
+            for total, value in zip(tensors, state.tensors, strict=True):
+                tile.add(value, total)
+            if picture is not None and part is not None:
+                tile.add(part, picture)
+            seen = state.seen
+        return picture, State(seen, tensors)
+
+    def _network_step(
+        self, planes: Tensor, noise: Tensor, state: State | None, *, bf16: bool
+    ) -> tuple[Tensor | None, State]:
+        with torch.autocast(self.device.torch_device.type, torch.bfloat16, enabled=bf16):
+            picture, state = self.network.step(planes, noise, state)
+        tensors = tuple(t.float() for t in state.tensors)
+        return None if picture is None else picture.float(), State(state.seen, tensors)
+
+    def _fitting_tile(self, height: int, width: int) -> int | None:
+        """None if the whole frame fits into free memory, else the side of a tile that does."""
+        budget = MEMORY_SHARE * free_memory(self.device.torch_device)
+        if height * width * BYTES_PER_SAMPLE <= budget:
+            return None
+        with_halo = int((budget / BYTES_PER_SAMPLE) ** 0.5)
+        multiple = self.network.config.multiple
+        side = max(MIN_TILE, with_halo - 2 * self.network.config.halo)
+        return side // multiple * multiple
+
+
+def infer(
+    network: Network, frames: Iterable[Frame], device: Device, *, tile: int | None = None
+) -> Iterator[Tensor]:
+    """Pictures (3, 2h, 2w), linear camera RGB, one for each frame and in the same order.
+
+    Streaming, whatever the kind of network: `network.delay` frames are held back and come after
+    the last. tile: side in samples of the planes' grid, 0 the whole frame, None automatic.
+    """
+    network.to(device.torch_device)
+    runner = Runner(network, device, tile=tile)
+    for frame in frames:
+        picture = runner.step(frame)
+        if picture is not None:
+            yield picture
+    yield from runner.flush()
+
+
+def _pad(planes: Tensor, multiple: int) -> Tensor:
+    """Sides made a multiple by replicating the right and bottom edge."""
+    height, width = planes.shape[-2:]
+    rest = (0, -width % multiple, 0, -height % multiple)
+    return functional.pad(planes, rest, mode="replicate") if any(rest) else planes
+
+
+def _cut_state(state: State | None, tile: Tile, height: int) -> State | None:
+    if state is None:
+        return None
+    return State(state.seen, tuple(tile.cut(t, height) for t in state.tensors))
+
+
+def _blank(part: Tensor, tile: Tile, planes: Tensor) -> Tensor:
+    """Zeros over the whole frame at the scale of a tile's result."""
+    height, width = planes.shape[-2:]
+    rows, columns = tile.rows, tile.columns
+    return part.new_zeros(
+        *part.shape[:2],
+        height * part.shape[-2] // (rows.stop - rows.start),
+        width * part.shape[-1] // (columns.stop - columns.start),
+    )
+
+
+def _finite(picture: Tensor | None, state: State) -> bool:
+    values = state.tensors if picture is None else (picture, *state.tensors)
+    return all(bool(torch.isfinite(v).all()) for v in values)

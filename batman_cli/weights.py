@@ -1,0 +1,184 @@
+"""Checkpoints: listed ones by name, others by file. Only safetensors, which holds no code."""
+
+import hashlib
+import json
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from batman_cli.errors import WeightsError
+from batman_cli.models import Clstm, Cnn3d, build
+
+METADATA_KEY = "batman"  # of the safetensors header: a JSON object {kind, config, facts}
+MAX_FILE_BYTES = 2 << 30
+MAX_TENSORS = 10_000
+PREFIXES = ("module.", "_orig_mod.")  # left by torch's wrappers for parallel and compiled training
+
+Net = Clstm | Cnn3d
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """One entry of models.json."""
+
+    name: str
+    file: Path
+    sha256: str
+    kind: str
+    facts: dict[str, Any]  # what it was trained on, for how long, its scores, licence, cameras
+
+
+def weights_folder() -> Path:
+    """Where the shipped checkpoints are: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "weights", package.parent / "weights"):
+        if (folder / "models.json").is_file():
+            return folder
+    raise WeightsError(
+        "the shipped checkpoints are missing", f"no models.json near {package}", "install again"
+    )
+
+
+def list_models() -> dict[str, ListedModel]:
+    """Shipped checkpoints by name."""
+    folder = weights_folder()
+    entries = json.loads((folder / "models.json").read_text())["models"]
+    return {
+        name: ListedModel(
+            name, folder / entry["file"], entry["sha256"], entry["kind"], entry["facts"]
+        )
+        for name, entry in entries.items()
+    }
+
+
+def load_network(model: str | None, *, file: Path | None = None) -> Net:
+    """Network in evaluation mode on the CPU, in float32.
+
+    model: a listed name; with `file`, the kind that the file must hold, None for any.
+    Raises WeightsError if the checkpoint is missing, damaged, or of another shape.
+    """
+    if file is not None:
+        return _read(file, expected_kind=model)
+    models = list_models()
+    if model not in models:
+        raise WeightsError(
+            f"no model '{model}'",
+            f"shipped are {', '.join(models)}",
+            "choose one, or give a file with --weights",
+        )
+    listed = models[model]
+    verify(listed)
+    return _read(listed.file, expected_kind=listed.kind)
+
+
+def verify(listed: ListedModel) -> None:
+    """Raises WeightsError unless the file is the one that models.json lists."""
+    if not listed.file.is_file():
+        raise WeightsError(f"{listed.file.name} is missing", str(listed.file.parent))
+    if sha256(listed.file) != listed.sha256:
+        raise WeightsError(
+            f"{listed.file.name} is damaged", "its SHA-256 is not the listed one", "install again"
+        )
+
+
+def save(path: Path, network: Net, kind: str, facts: dict[str, Any]) -> None:
+    """Checkpoint in half precision, whole or not at all: written beside and moved into place."""
+    header = {"kind": kind, "config": network.config.as_dict(), "facts": facts}
+    tensors = {k: v.detach().half().contiguous() for k, v in network.state_dict().items()}
+    part = path.with_name(f".{path.name}.part")
+    save_file(tensors, part, metadata={METADATA_KEY: json.dumps(header)})
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def import_state(source: Path, kind: str, out: Path) -> None:
+    """Converts a PyTorch state dictionary of the default sizes to a checkpoint.
+
+    The pickle is read with `weights_only`, which refuses anything but tensors; there is no way
+    around it. Raises WeightsError if it holds anything else or does not fit the network.
+    """
+    if out.suffix != ".safetensors":
+        raise WeightsError(f"{out.name} is not a .safetensors name")
+    network = build(kind, {})
+    try:
+        state = torch.load(source, map_location="cpu", weights_only=True)
+        network.load_state_dict({_strip(str(k)): v for k, v in state.items()})
+    except (OSError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{source.name} cannot be imported", reason) from error
+    save(out, network, kind, {"summary": f"imported from {source.name}"})
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path, *, expected_kind: str | None) -> Net:
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+        raise WeightsError(
+            f"{path.name} is not read", "pickle files can run code", "convert it to safetensors"
+        )
+    if not path.is_file():
+        raise WeightsError(f"no checkpoint {path}")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise WeightsError(f"{path.name} is not a checkpoint", "it is larger than 2 GiB")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = _header(path, file.metadata())
+            if expected_kind is not None and header["kind"] != expected_kind:
+                raise WeightsError(
+                    f"{path.name} holds a '{header['kind']}' network",
+                    f"not '{expected_kind}'",
+                    f"use --model {header['kind']}",
+                )
+            network = build(header["kind"], header["config"])
+            names = {_strip(key): key for key in list(file.keys())[: MAX_TENSORS + 1]}
+            _check_shapes(path, network, {k: file.get_slice(v) for k, v in names.items()})
+            state = {k: file.get_tensor(v).float() for k, v in names.items()}
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path.name} is not a readable checkpoint", str(error)) from error
+    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+        raise WeightsError(f"{path.name} is damaged", "it holds NaN or infinity")
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _header(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
+    if not metadata or METADATA_KEY not in metadata:
+        raise WeightsError(
+            f"{path.name} is not a batman checkpoint", "its header does not say which network"
+        )
+    header = json.loads(metadata[METADATA_KEY])
+    if not isinstance(header.get("kind"), str) or not isinstance(header.get("config"), dict):
+        raise WeightsError(f"{path.name} is not a batman checkpoint", "its header is incomplete")
+    return header
+
+
+def _check_shapes(path: Path, network: Net, slices: dict[str, Any]) -> None:
+    """Names and shapes, before any tensor is read; the first three differences are told."""
+    wanted = {k: list(v.shape) for k, v in network.state_dict().items()}
+    found = {k: list(v.get_shape()) for k, v in slices.items()}
+    differences = [f"{k} is missing" for k in wanted if k not in found]
+    differences += [f"{k} is unknown" for k in found if k not in wanted]
+    differences += [
+        f"{k} is {found[k]}, not {wanted[k]}"
+        for k in wanted
+        if k in found and found[k] != wanted[k]
+    ]
+    if differences:
+        raise WeightsError(f"{path.name} does not fit its network", "; ".join(differences[:3]))
+
+
+def _strip(key: str) -> str:
+    for prefix in PREFIXES:
+        key = key.removeprefix(prefix)
+    return key
