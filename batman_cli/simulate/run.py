@@ -1,0 +1,211 @@
+"""Dark bursts of real camera files, with their long exposures, in the layout of the DRV dataset.
+
+`short/<id>/00001.ARW ...`, `long/<id>/0001.ARW`, and the lists of ids for training, validation and
+testing. The long exposure shows the scene at the fifth shot, the one that SMID's protocol scores.
+"""
+
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from batman_cli.errors import BadInput, OutputError, UsageError
+from batman_cli.settings import SimulateSettings
+from batman_cli.simulate.arw import BLACK, MAKE, MODEL, WHITE, write_arw
+from batman_cli.simulate.camera import (
+    CAMERAS,
+    XYZ_TO_CAMERA,
+    SensorNoise,
+    camera_from_srgb,
+    expose,
+    to_planes,
+)
+from batman_cli.simulate.dng import write_dng
+from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to_linear, views
+from batman_cli.simulate.tiff_writer import Exposure
+
+LARGEST_SIZE = (768, 512)  # pixels; default limit of width and height
+MARGIN = 32  # pixels that the default size leaves around the view for the camera's motion
+WHITE_BALANCE = (2.0, 1.0, 1.9)  # daylight on the RX100 VI, about
+SHUTTER_S = 1 / 50
+LONG_ISO = 100
+REFERENCE_SHOT = 4  # the fifth
+FIRST_SHOT = datetime.datetime(2024, 1, 1, 20, 0, 0)  # noqa: DTZ001 - cameras write no zone
+# Out of ten scenes, as DRV splits its 202 (129, 24, 49).
+LISTS = ("train",) * 6 + ("val",) + ("test",) * 3
+
+FileFormat = Literal["arw", "arw-uncompressed", "dng"]
+Source = NDArray[np.uint8]  # (T, H, W, 3) sRGB; a photo has one frame
+
+
+@dataclass(frozen=True)
+class SimulatedScene:
+    """What one source became."""
+
+    short: Path
+    long: Path
+    size: tuple[int, int]  # width, height in pixels
+
+
+def simulate(
+    sources: Sequence[Source],
+    out: Path,
+    settings: SimulateSettings,
+    *,
+    on_shot: Callable[[], None] | None = None,
+) -> list[SimulatedScene]:
+    """Writes one scene for each photo or clip; on_shot is called after every written file.
+
+    Raises UsageError for impossible settings, BadInput for a clip that is too short and
+    OutputError if a scene's folder exists already or cannot be written.
+    """
+    _check(settings)
+    scenes: list[SimulatedScene] = []
+    try:
+        for number, source in enumerate(sources, 1):
+            scenes.append(_simulate_scene(source, out, f"{number:04d}", settings, on_shot))
+        _write_lists(out, [scene.short.name for scene in scenes])
+    except OSError as error:
+        raise OutputError(
+            f"cannot write below {out}", error.strerror or str(error), "free or change the folder"
+        ) from error
+    return scenes
+
+
+def _check(settings: SimulateSettings) -> None:
+    for value, known, option in (
+        (settings.camera, tuple(CAMERAS), "--camera"),
+        (settings.motion, MOTIONS, "--motion"),
+    ):
+        if value not in known:
+            raise UsageError(f"{option} {value} is unknown", f"known are {', '.join(known)}")
+    if settings.frames < 1 or settings.ratio < 1 or settings.iso < 1:
+        raise UsageError("frames, ratio and ISO must be at least 1")
+
+
+def _simulate_scene(
+    source: Source,
+    out: Path,
+    name: str,
+    settings: SimulateSettings,
+    on_shot: Callable[[], None] | None,
+) -> SimulatedScene:
+    generator = torch.Generator().manual_seed(settings.seed * 100_003 + int(name))
+    width, height = _size(source, settings)
+    scene = _scene(source, width, height, settings, generator)
+    short, long = out / "short" / name, out / "long" / name
+    for folder in (short, long):
+        if folder.exists():
+            raise OutputError(f"{folder} exists already", fix="choose another -o folder")
+        folder.mkdir(parents=True)
+    suffix = ".DNG" if settings.file_format == "dng" else ".ARW"
+    noise = CAMERAS[settings.camera].at(settings.iso)
+    for index, view in enumerate(scene):
+        mosaic = _mosaic(view, settings.ratio, noise, generator)
+        exposure = _exposure(index, settings.iso, SHUTTER_S, settings)
+        _write(short / f"{index + 1:05d}{suffix}", mosaic, exposure, settings.file_format)
+        if on_shot:
+            on_shot()
+    reference = scene[min(REFERENCE_SHOT, len(scene) - 1)]
+    mosaic = _mosaic(reference, 1.0, CAMERAS[settings.camera].at(LONG_ISO), generator)
+    seconds = SHUTTER_S * settings.ratio * settings.iso / LONG_ISO
+    long_exposure = _exposure(len(scene), LONG_ISO, seconds, settings)
+    _write(long / f"0001{suffix}", mosaic, long_exposure, settings.file_format)
+    return SimulatedScene(short, long, (width, height))
+
+
+def _size(source: Source, settings: SimulateSettings) -> tuple[int, int]:
+    """Even width and height of the views."""
+    _, full_height, full_width, _ = source.shape
+    width = settings.width or min(LARGEST_SIZE[0], full_width - MARGIN)
+    height = settings.height or min(LARGEST_SIZE[1], full_height - MARGIN)
+    width, height = width // 2 * 2, height // 2 * 2
+    if not (32 <= width <= full_width and 32 <= height <= full_height):
+        raise UsageError(
+            f"a view of {width}x{height} does not fit",
+            f"the picture has {full_width}x{full_height} pixels, a view at least 32x32",
+            "choose a smaller --size or a larger picture",
+        )
+    return width, height
+
+
+def _scene(
+    source: Source,
+    width: int,
+    height: int,
+    settings: SimulateSettings,
+    generator: torch.Generator,
+) -> Tensor:
+    """Clean linear sRGB views (T, 3, height, width)."""
+    frames = torch.from_numpy(source).permute(0, 3, 1, 2).float() / 255
+    if len(source) == 1:
+        path = camera_path(settings.motion, settings.frames, generator)
+        scene = views(frames[0], path, height, width)
+    elif len(source) < settings.frames:
+        raise BadInput(
+            f"the clip has {len(source)} frames, not {settings.frames}",
+            fix="use --frames with a smaller number, or a longer clip",
+        )
+    else:
+        top, left = (frames.shape[2] - height) // 2, (frames.shape[3] - width) // 2
+        scene = frames[: settings.frames, :, top : top + height, left : left + width]
+    for _ in range(settings.objects):
+        scene = add_object(scene, _texture(frames[0]), generator)
+    return srgb_to_linear(scene)
+
+
+def _texture(photo: Tensor) -> Tensor:
+    """The photo upside down, in its negative's hues: something that stands out from the scene."""
+    turned = photo.flip(1).roll(1, 0)
+    return functional.interpolate(turned[None], scale_factor=0.5, mode="area")[0]
+
+
+def _mosaic(
+    view: Tensor, ratio: float, noise: SensorNoise, generator: torch.Generator
+) -> NDArray[np.uint16]:
+    """RGGB mosaic (H, W) of a linear view (3, H, W), `ratio` times too dark."""
+    matrix = camera_from_srgb(torch.tensor(XYZ_TO_CAMERA[MODEL]))
+    camera = torch.einsum("ij,jhw->ihw", matrix, view).clamp(0, 1)
+    red, green, blue = WHITE_BALANCE
+    gain = ratio * torch.tensor([red, green, green, blue])[:, None, None]
+    planes = expose(to_planes(camera[None]) / gain * (WHITE - BLACK), noise, generator)
+    values = (planes[0] + BLACK).clamp(0, WHITE).numpy().astype(np.uint16)
+    _, h, w = values.shape
+    return values.reshape(2, 2, h, w).transpose(2, 0, 3, 1).reshape(2 * h, 2 * w)
+
+
+def _exposure(index: int, iso: int, seconds: float, settings: SimulateSettings) -> Exposure:
+    taken = FIRST_SHOT + datetime.timedelta(seconds=float(index / settings.fps))
+    return Exposure(iso, seconds, taken, WHITE_BALANCE, index + 1)
+
+
+def _write(
+    path: Path, mosaic: NDArray[np.uint16], exposure: Exposure, file_format: FileFormat
+) -> None:
+    if file_format == "dng":
+        write_dng(
+            path,
+            mosaic,
+            exposure,
+            black=BLACK,
+            white=WHITE,
+            xyz_to_camera=XYZ_TO_CAMERA[MODEL],
+            make=MAKE,
+            model=MODEL,
+        )
+    else:
+        write_arw(path, mosaic, exposure, lossy=file_format == "arw")
+
+
+def _write_lists(out: Path, names: Sequence[str]) -> None:
+    """train_list.txt, val_list.txt, test_list.txt: each scene in one of them."""
+    for kind in ("train", "val", "test"):
+        chosen = [name for i, name in enumerate(names) if LISTS[i % len(LISTS)] == kind]
+        (out / f"{kind}_list.txt").write_text("".join(f"{name}\n" for name in chosen))
