@@ -1,6 +1,8 @@
 """Bright, steady video from bursts of raw frames shot in near darkness.
 
+Example:
     from batman_cli import EnhanceSettings, enhance
+
     enhance("burst/", "out.mp4", EnhanceSettings(model="clstm"))
 """
 

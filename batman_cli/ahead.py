@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -10,7 +10,7 @@ T = TypeVar("T")
 POLL_S = 0.1  # how soon the thread notices that nobody wants more
 
 
-def read_ahead(items: Iterable[T], *, depth: int = 2) -> Iterator[T]:
+def read_ahead(items: Iterable[T], *, depth: int = 2) -> Generator[T]:
     """The items in order, up to `depth` of them made before they are asked for.
 
     An exception of `items` is raised here, in its place. Closing the iterator ends the thread.
@@ -33,7 +33,7 @@ def read_ahead(items: Iterable[T], *, depth: int = 2) -> Iterator[T]:
                 if not put(item, None):
                     return
             put(None, StopIteration())
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, not swallowed
+        except BaseException as error:
             put(None, error)
 
     thread = threading.Thread(target=work, name="read-ahead", daemon=True)

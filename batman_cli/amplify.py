@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from batman_cli.pack import Planes, bin_planes
 
@@ -29,17 +30,15 @@ def amplify(planes: Planes, ratio: float, white_balance: tuple[float, float, flo
     """
     red, green, blue = white_balance
     gain = np.array([red, green, green, blue], np.float32) * np.float32(ratio)
-    return planes * gain[:, None, None]
+    return (planes * gain[:, None, None]).astype(np.float32, copy=False)
 
 
-def choose_ratio(
-    sample: Sequence[Planes], white_balance: tuple[float, float, float]
-) -> Ratio:
+def choose_ratio(sample: Sequence[Planes], white_balance: tuple[float, float, float]) -> Ratio:
     """Ratio that brings the bright parts of the scene to BRIGHT_LEVEL, from a sample of frames.
 
     Luminance is the mean of the white-balanced planes, averaged over blocks and frames.
     """
-    blocks = []
+    blocks: list[NDArray[np.float32]] = []
     for planes in sample:
         factor = max(1, min(NOISE_BLOCK, planes.shape[1], planes.shape[2]))
         blocks.append(bin_planes(amplify(planes, 1.0, white_balance), factor).mean(0))

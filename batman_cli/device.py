@@ -2,12 +2,14 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from batman_cli.errors import UsageError
 from batman_cli.settings import DeviceChoice, PrecisionChoice
 
+UNKNOWN_MEMORY = 4 << 30  # bytes assumed free where the system does not say
 BF16_CAPABILITY = (8, 0)  # CUDA compute capability with bf16 matrix units (Ampere)
 
 
@@ -77,7 +79,7 @@ def _best_device() -> tuple[str, str]:
         return "cuda", torch.cuda.get_device_name()
     if torch.backends.mps.is_available():
         return "mps", "Apple GPU"
-    return "cpu", f"no GPU found, {torch.get_num_threads()} threads"
+    return "cpu", f"no GPU found, threads: {torch.get_num_threads()}"
 
 
 def _require(device: str) -> None:
@@ -93,10 +95,9 @@ def _require(device: str) -> None:
 def _free_host_memory() -> int:
     try:
         pages = os.sysconf("SC_AVPHYS_PAGES")
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
-        return 4 << 30
+        return UNKNOWN_MEMORY

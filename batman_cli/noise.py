@@ -49,10 +49,11 @@ def estimate(pairs: Sequence[tuple[Planes, Planes]]) -> Noise:
 
     pairs: each two (4, h, w) float32 planes before amplification, of the same size.
     """
-    levels, squares = [], []
+    levels: list[NDArray[np.float32]] = []
+    squares: list[NDArray[np.float32]] = []
     for first, second in pairs:
         residual = _high_pass((second - first) / np.float32(np.sqrt(2)))
-        levels.append(_blocks((first + second) / 2))
+        levels.append(_blocks((first + second) * np.float32(0.5)))
         squares.append(_blocks(residual**2))
     shot, read = _photon_transfer(np.concatenate(levels), np.concatenate(squares))
     count = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''} of frames"
@@ -74,7 +75,8 @@ def _box(planes: Planes) -> Planes:
     """3x3 mean with replicated borders."""
     padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    return (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / np.float32(HIGH_PASS)
+    total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
+    return (total / HIGH_PASS).astype(np.float32, copy=False)
 
 
 def _blocks(planes: Planes) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ def pack(
         [mosaic[0::2, 0::2], mosaic[0::2, 1::2], mosaic[1::2, 0::2], mosaic[1::2, 1::2]]
     )
     levels = np.asarray(black, np.float32)[:, None, None]
-    return (quads.astype(np.float32) - levels) / (np.float32(white) - levels)
+    return ((quads - levels) / (np.float32(white) - levels)).astype(np.float32, copy=False)
 
 
 def unpack(

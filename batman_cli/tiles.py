@@ -5,6 +5,7 @@ that every tensor of a state, at whatever stride, can be cut along them.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -78,7 +79,7 @@ def _spans(length: int, tile: int, halo: int, multiple: int) -> list[Span]:
         Span(max(0, first - halo), min(length, last + halo), first, last)
         if count > 1
         else Span(0, length, 0, length)
-        for first, last in zip(seams, seams[1:], strict=False)
+        for first, last in pairwise(seams)
     ]
 
 

@@ -104,8 +104,8 @@ def import_state(source: Path, kind: str, out: Path) -> None:
     The pickle is read with `weights_only`, which refuses anything but tensors; there is no way
     around it. Raises WeightsError if it holds anything else or does not fit the network.
     """
-    if out.suffix != ".safetensors":
-        raise WeightsError(f"{out.name} is not a .safetensors name")
+    if out.suffix != ".safetensors" or source.suffix == ".safetensors":
+        raise WeightsError(f"{source.name} to {out.name}", "goes from a pickle to .safetensors")
     network = build(kind, {})
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)

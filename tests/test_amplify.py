@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from batman_cli.amplify import MAX_RATIO, amplify, choose_ratio, ratio_from_long_exposure
 
 DAYLIGHT = (2.0, 1.0, 1.9)

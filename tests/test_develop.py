@@ -2,9 +2,12 @@
 
 import numpy as np
 import torch
+
 from batman_cli.develop import develop, develop_unclipped, plain_demosaic, to_uint16
 
-MATRIX = torch.tensor([[1.9712, -0.6789, -0.2923], [-0.2910, 1.7484, -0.4574], [0.0205, -0.5380, 1.5175]])
+MATRIX = torch.tensor(
+    [[1.9712, -0.6789, -0.2923], [-0.2910, 1.7484, -0.4574], [0.0205, -0.5380, 1.5175]]
+)
 
 
 def test_gray_stays_gray_and_white_is_full() -> None:

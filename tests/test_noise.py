@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from skimage import data
+
 from batman_cli.noise import Noise, estimate, estimate_single
 from batman_cli.simulate.camera import (
     CAMERAS,
@@ -16,7 +18,6 @@ from batman_cli.simulate.camera import (
     tukey_lambda_sd,
 )
 from batman_cli.simulate.scenes import camera_path, srgb_to_linear, views
-from skimage import data
 
 
 def photo() -> torch.Tensor:

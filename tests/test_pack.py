@@ -1,10 +1,11 @@
 """Packing is exact for every mosaic, and binning is the area average."""
 
 import numpy as np
-from batman_cli.pack import bin_planes, pack, unpack
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from batman_cli.pack import bin_planes, pack, unpack
 
 BLACK, WHITE = (800.0, 801.0, 799.0, 805.0), 16300.0
 

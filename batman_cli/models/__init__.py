@@ -73,7 +73,10 @@ def build(kind: str, config: dict[str, Any]) -> Clstm | Cnn3d:
     known = {field.name for field in fields(CONFIGS[kind])}
     if unknown := sorted(set(config) - known):
         raise WeightsError(f"unknown setting '{unknown[0]}' of network '{kind}'")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    # JSON has lists where the configurations have tuples.
+    values: dict[str, Any] = (
+        config | {"widths": tuple(config["widths"])} if "widths" in config else config
+    )
     if kind == "clstm":
         return Clstm(ClstmConfig(**values))
     return Cnn3d(Cnn3dConfig(**values))

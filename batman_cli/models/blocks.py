@@ -4,6 +4,8 @@ Everything works on the quarter grid, (H/4, W/4) for sensor pixels (H, W), excep
 resolution path of the head, which works on the planes' grid (h, w) = (H/2, W/2).
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -50,7 +52,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem = conv3(inputs, widths[0])
         stages = [nn.Sequential(BasicBlock(widths[0], widths[0]), BasicBlock(widths[0], widths[0]))]
-        for before, width in zip(widths, widths[1:], strict=False):
+        for before, width in pairwise(widths):
             down = BasicBlock(before, width, stride=2)
             stages.append(nn.Sequential(down, BasicBlock(width, width)))
         self.stages = nn.ModuleList(stages)
@@ -58,7 +60,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """(B, inputs, h, w) -> features of each stage, (B, widths[i], h / 2^i, w / 2^i)."""
         x = activate(self.stem(x))
-        features = []
+        features: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
             features.append(x)
@@ -90,8 +92,8 @@ class Trunk(nn.Module):
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.encoder = Encoder(QUARTER_INPUTS, widths)
-        pairs = list(zip(widths[1:], widths, strict=False))
-        self.ups = nn.ModuleList(UpProjection(coarse, fine) for coarse, fine in reversed(pairs))
+        scales = reversed(list(pairwise(widths)))
+        self.ups = nn.ModuleList(UpProjection(coarse, fine) for fine, coarse in scales)
 
     def forward(self, fused: Fused) -> Tensor:
         """Features (B, widths[0], h/2, w/2) of the frame just fused."""

@@ -68,7 +68,6 @@ class Clstm(nn.Module):
         self.cell = ClstmCell(config.widths[0], config.memory)
         self.head = Head(config.widths[0], config.head)
 
-
     def step(self, planes: Tensor, noise: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Picture (B, 3, 2h, 2w) of this frame and the state after it.
 

@@ -90,9 +90,7 @@ class Cnn3d(nn.Module):
         """Frames held of features, fused means and fused variances."""
         return 2 * self.delay + 1, self.delay + 1, self.delay + 1
 
-    def _push(
-        self, newest: tuple[Tensor, ...], state: State | None
-    ) -> tuple[Tensor | None, State]:
+    def _push(self, newest: tuple[Tensor, ...], state: State | None) -> tuple[Tensor | None, State]:
         """Rings moved on by one frame, and the picture of the window's new centre."""
         if state is None:
             repeats = zip(newest, self._lengths(), strict=True)

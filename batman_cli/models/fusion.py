@@ -12,6 +12,7 @@ from torch.nn import functional
 
 RADIUS = 2  # samples; motion is judged by means over 5x5
 BOX_SAMPLES = (2 * RADIUS + 1) ** 2
+CEILING = 1.5  # lamps amplified a hundredfold reach any value; white is 1, the rest is noise
 SQRT_OFFSET = 1e-3  # keeps the slope of the signed square root finite at zero
 
 
@@ -46,6 +47,7 @@ class Fusion(nn.Module):
         mean, variance: (B, 4, h, w) of the frames before, None at the first.
         """
         shot, read = noise[:, 0, :, None, None], noise[:, 1, :, None, None]
+        planes = planes.clamp_max(CEILING)
         frame_variance = shot * box(planes).clamp_min(0) + read
         if mean is None or variance is None:
             return Fused(planes, frame_variance, frame_variance)

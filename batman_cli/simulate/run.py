@@ -37,7 +37,7 @@ WHITE_BALANCE = (2.0, 1.0, 1.9)  # daylight on the RX100 VI, about
 SHUTTER_S = 1 / 50
 LONG_ISO = 100
 REFERENCE_SHOT = 4  # the fifth
-FIRST_SHOT = datetime.datetime(2024, 1, 1, 20, 0, 0)  # noqa: DTZ001 - cameras write no zone
+FIRST_SHOT = datetime.datetime(2024, 1, 1, 20, 0, 0)
 # Out of ten scenes, as DRV splits its 202 (129, 24, 49).
 LISTS = ("train",) * 6 + ("val",) + ("test",) * 3
 

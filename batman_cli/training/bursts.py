@@ -24,10 +24,11 @@ from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to
 
 Clip = NDArray[np.uint8]  # (T, H, W, 3); a photo is a clip of one frame
 
-RATIOS = (20.0, 300.0)  # amplification, drawn log-uniformly
+RATIOS = (8.0, 300.0)  # amplification, drawn log-uniformly
 RED_GAINS = (1.7, 2.5)  # white balance over real scenes of a Sony A7S II (PMN's list)
 BLUE_GAINS = (1.3, 3.1)
 EXPOSURES = (0.35, 1.0)  # linear brightness of the photo's white
+OVEREXPOSURES, OVEREXPOSED_SHARE = (1.0, 3.0), 0.15  # lamps and skies that the ratio burns out
 STATIC_SHARE, OBJECT_SHARE, CODED_SHARE = 0.35, 0.4, 0.5
 
 
@@ -92,8 +93,10 @@ def draw_taking(generator: torch.Generator) -> Taking:
 
 def shoot(scene: Tensor, taking: Taking, generator: torch.Generator) -> Burst:
     """The dark burst of clean sRGB views (T, 3, H, W) in 0..1."""
-    linear = srgb_to_linear(scene) * _uniform(EXPOSURES, generator)
-    clean = torch.einsum("ij,tjhw->tihw", taking.from_srgb, linear).clamp(0, 1)
+    over = _uniform((0, 1), generator) < OVEREXPOSED_SHARE
+    exposure = _uniform(OVEREXPOSURES if over else EXPOSURES, generator)
+    linear = srgb_to_linear(scene) * exposure
+    clean = torch.einsum("ij,tjhw->tihw", taking.from_srgb, linear).clamp_min(0)
     red, green, blue = taking.white_balance
     gain = taking.ratio * torch.tensor([red, green, green, blue])[:, None, None]
     raw = expose(to_planes(clean) / gain * SPAN, taking.sensor, generator)
@@ -102,7 +105,7 @@ def shoot(scene: Tensor, taking: Taking, generator: torch.Generator) -> Burst:
     shot, read = pixel_noise(taking.sensor)
     flat = gain[:, 0, 0]
     noise = torch.stack([shot * flat, read * flat**2])
-    return Burst(raw * gain / SPAN, noise, clean, torch.linalg.inv(taking.from_srgb))
+    return Burst(raw * gain / SPAN, noise, clean.clamp_max(1), torch.linalg.inv(taking.from_srgb))
 
 
 def _through_arw2(raw: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from batman_cli.weights import load_network, save
 
 SIZE = 192  # pixels, side of a training burst
 VALIDATION_FRAMES = 8
-WARM_UP = 100  # steps
+WARM_UP = 60  # steps
 AVERAGE = 0.998  # share of the averaged weights that a step keeps
 CLIP_GRADIENT = 1.0  # norm
 VALIDATION_BURSTS = 24
@@ -85,15 +85,15 @@ def train(
     _report_and_save(average, validation, out, kind, minutes, step)
 
 
-def _train_step(
-    network: Net, optimiser: torch.optim.Optimizer, bursts: Sequence[Burst]
-) -> float:
+def _train_step(network: Net, optimiser: torch.optim.Optimizer, bursts: Sequence[Burst]) -> float:
     """One step of the optimiser; gives the loss. A step with NaN or infinity changes nothing."""
     batch = Burst(*(torch.stack(parts) for parts in zip(*bursts, strict=True)))
     pictures = run(network, batch.planes, batch.noise)
     loss = torch.stack(
         [
-            (develop_unclipped(rgb, batch.matrix) - develop_unclipped(clean, batch.matrix)).abs().mean()
+            (develop_unclipped(rgb, batch.matrix) - develop_unclipped(clean, batch.matrix))
+            .abs()
+            .mean()
             for rgb, clean in zip(pictures, batch.clean.unbind(1), strict=True)
         ]
     ).mean()
@@ -119,7 +119,8 @@ def run(network: Net, planes: Tensor, noise: Tensor) -> list[Tensor]:
 def _report_and_save(
     network: Net, validation: Sequence[Burst], out: Path, kind: str, minutes: float, step: int
 ) -> None:
-    fifth, last = [], []
+    fifth: list[float] = []
+    last: list[float] = []
     for burst in validation:
         pictures = run(network, burst.planes[None], burst.noise[None])
         scores = [

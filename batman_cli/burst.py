@@ -1,0 +1,241 @@
+"""A folder of raw shots as one burst: which files, in which order, at which frame rate."""
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import get_args
+
+from batman_cli.errors import BadInput, BadShot, UsageError
+from batman_cli.raw import RAW_SUFFIXES, ShotInfo, read_info
+from batman_cli.settings import OnBadFrame, Order
+from batman_cli.timeline import Item, clock_of, frame_rate, in_order, pauses, shown
+
+DUPLICATE_BYTES = 64 * 1024  # bytes at either end of a file: its header and its last rows
+
+# What cameras, editors and systems leave beside raw files: ignored without a word.
+_SIDECARS = frozenset(
+    {".jpg", ".jpeg", ".heic", ".heif", ".hif", ".mp4", ".mov", ".wav", ".thm"}  # from the camera
+    | {".xmp", ".aae", ".cos", ".dop", ".nksc", ".on1", ".pp3", ".rmd"}  # of raw editors
+    | {".csv", ".htm", ".html", ".json", ".log", ".md", ".txt", ".xml"}  # notes
+    | {".db", ".ds_store", ".ini", ".md5", ".sha256"}  # of the system, checksums
+)
+
+
+@dataclass(frozen=True)
+class Burst:
+    """An ordered, checked burst.
+
+    sequence: every shot in playing order; a `BadShot` keeps its place only for "repeat"
+    shots: the usable ones of `sequence`; at least one
+    bad: every bad shot of the chosen range, also those left out of `sequence`
+    fps: frames/s of the video; `fps_reason` and `order_reason` say where they come from
+    warnings: whole sentences for the user
+    """
+
+    folder: Path
+    sequence: tuple[Item, ...]
+    shots: tuple[ShotInfo, ...]
+    bad: tuple[BadShot, ...]
+    fps: Fraction
+    fps_reason: str
+    order_reason: str
+    warnings: tuple[str, ...]
+
+
+def open_burst(
+    folder: Path,
+    *,
+    order: Order = "time",
+    fps: Fraction | None = None,
+    on_bad_frame: OnBadFrame = "stop",
+    start: int = 0,
+    stop: int | None = None,
+    step: int = 1,
+) -> Burst:
+    """The burst in a folder (or of one raw file), from the headers alone.
+
+    order: "time" (capture time, then file number) | "name"
+    fps: frames/s, above 0; None takes the rate from the capture times
+    on_bad_frame: "stop" raises | "skip" leaves the shot out | "repeat" keeps its place
+    start, stop, step: the shots to use, counted from 0 in playing order, stop excluded; a measured
+        rate is divided by step, so the video lasts as long as the burst did
+    Raises UsageError for options that cannot be met, BadInput for a burst that cannot be one video.
+    """
+    _check_options(order, fps, on_bad_frame, start, stop, step)
+    paths, warnings = _find_shots(folder)
+    whole, order_reason, doubts = in_order([_read(path) for path in paths], order)
+    if start >= len(whole):
+        raise UsageError(f"--start {start} leaves nothing", f"the burst has {len(whole)} shots")
+    sequence = whole[start:stop:step]
+    bad = tuple(item for item in sequence if isinstance(item, BadShot))
+    shots = tuple(item for item in sequence if isinstance(item, ShotInfo))
+    if bad and (on_bad_frame == "stop" or not shots):
+        raise _refusal(whole, sequence, bad)
+    _refuse_mixture(shots)
+    clock = clock_of(item for item in whole if isinstance(item, ShotInfo))
+    fps, fps_reason = (fps, "as given") if fps else frame_rate(clock, step)
+    return Burst(
+        folder=folder if folder.is_dir() else folder.parent,
+        sequence=shots if on_bad_frame == "skip" else tuple(sequence),
+        shots=shots,
+        bad=bad,
+        fps=fps,
+        fps_reason=fps_reason,
+        order_reason=order_reason,
+        warnings=(*warnings, *doubts, *pauses(clock), *_uneven(shots), *_duplicates(shots)),
+    )
+
+
+def _check_options(
+    order: str, fps: Fraction | None, on_bad_frame: str, start: int, stop: int | None, step: int
+) -> None:
+    if order not in get_args(Order):
+        raise UsageError(f"--order {order} is unknown", f"it is {' or '.join(get_args(Order))}")
+    if on_bad_frame not in get_args(OnBadFrame):
+        choices = " or ".join(get_args(OnBadFrame))
+        raise UsageError(f"--on-bad-frame {on_bad_frame} is unknown", f"it is {choices}")
+    if fps is not None and fps <= 0:
+        raise UsageError(f"--fps {fps} is no frame rate", "it must be above 0")
+    if start < 0 or step < 1 or (stop is not None and stop <= start):
+        raise UsageError(
+            f"--start {start} --stop {stop} --step {step} leaves nothing",
+            "start counts from 0, stop lies after it, step is at least 1",
+        )
+
+
+def _find_shots(path: Path) -> tuple[list[Path], list[str]]:
+    """Raw files of a folder, or the one raw file given; a warning names what else lies there."""
+    try:
+        if path.is_dir():
+            entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+            return _pick(path, sorted(entries))
+        if path.is_file() and path.suffix.lower() in RAW_SUFFIXES:
+            return [path], []
+        exists = path.exists()
+    except OSError as error:
+        raise BadInput(f"cannot open {shown(str(path))}", error.strerror or str(error)) from error
+    if not exists:
+        raise BadInput(f"{shown(str(path))} does not exist", fix="check the spelling of the path")
+    raise BadInput(
+        f"{shown(str(path))} is not a raw shot",
+        "batman takes a folder of raw shots (.arw .dng .nef .cr2 ...) or one raw file",
+        "a video or JPEG has lost the dark detail: name the folder of the raw files it came from",
+    )
+
+
+def _pick(folder: Path, entries: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    paths: list[Path] = []
+    others: list[str] = []
+    for entry in entries:
+        suffix = entry.suffix.lower()
+        # A link that leads nowhere is a shot that got lost, not a stranger to be passed over.
+        lost = entry.is_symlink() and not entry.exists()
+        if suffix in RAW_SUFFIXES and (entry.is_file() or lost):
+            paths.append(entry)
+        elif not entry.is_dir() and suffix not in _SIDECARS:
+            others.append(shown(entry.name))
+    if not paths:
+        kinds = Counter(
+            "folder" if e.is_dir() else e.suffix.lower() or "no suffix" for e in entries
+        )
+        found = ", ".join(f"{count} x {shown(kind)}" for kind, count in kinds.most_common())
+        raise BadInput(
+            f"no raw shots in {shown(str(folder))}",
+            f"it holds {found}" if found else "it is empty",
+            "name the folder in which the raw files lie; folders inside it are not searched",
+        )
+    return paths, [f"Ignored, not raw: {_few(others)}."] if others else []
+
+
+def _read(path: Path) -> Item:
+    try:
+        return read_info(path)
+    except BadShot as error:
+        return error
+
+
+def _refusal(whole: Sequence[Item], sequence: Sequence[Item], bad: Sequence[BadShot]) -> BadInput:
+    if len(whole) == 1:
+        return bad[0]
+    place = {item.path: number for number, item in enumerate(whole)}
+    listed = [f"{shown(shot.path.name)} (shot {place[shot.path]}): {shot.why}" for shot in bad]
+    remedies = list(dict.fromkeys(shot.fix for shot in bad if shot.fix))
+    if len(bad) < len(sequence):
+        remedies.append("--on-bad-frame skip leaves them out, repeat holds the frame before them")
+    return BadInput(
+        f"{len(bad)} of {len(sequence)} shots cannot be used",
+        _few(listed, between="; "),
+        _few(remedies, between="; "),
+    )
+
+
+def _refuse_mixture(shots: Sequence[ShotInfo]) -> None:
+    """Raises BadInput naming the groups, largest first, when shots differ in what must be one."""
+    facts: dict[str, Callable[[ShotInfo], str]] = {
+        "camera": lambda shot: shot.camera or "unknown camera",
+        "size": lambda shot: f"{shot.width} x {shot.height}",
+        "CFA pattern": lambda shot: shot.pattern,
+        "orientation": lambda shot: f"flip {shot.orientation}",
+    }
+    mixed = {name: of for name, of in facts.items() if len(set(map(of, shots))) > 1}
+    if not mixed:
+        return
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for shot in shots:
+        groups[", ".join(of(shot) for of in mixed.values())].append(shown(shot.path.name))
+    largest_first = sorted(groups.items(), key=lambda group: -len(group[1]))
+    listed = [f"{len(names)} x {fact} ({_few(names)})" for fact, names in largest_first]
+    raise BadInput(
+        f"the shots differ in {', '.join(mixed)}",
+        _few(listed, between="; "),
+        "keep one group in this folder and move the others to folders of their own",
+    )
+
+
+def _uneven(shots: Sequence[ShotInfo]) -> list[str]:
+    isos = Counter(f"ISO {shot.iso:g}" for shot in shots if shot.iso)
+    exposures = Counter(_exposure(shot.exposure_s) for shot in shots if shot.exposure_s)
+    return [
+        f"{what} differs inside the burst: "
+        + _few([f"{count} x {value}" for value, count in values.most_common()])
+        + "."
+        for what, values in (("ISO", isos), ("Exposure", exposures))
+        if len(values) > 1
+    ]
+
+
+def _exposure(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 0.3 else f"1/{1 / seconds:.3g} s"
+
+
+def _duplicates(shots: Sequence[ShotInfo]) -> list[str]:
+    """Doubled shots: equal in size and in both ends, or one name with two raw suffixes."""
+    alike: defaultdict[tuple[str, int, bytes], list[str]] = defaultdict(list)
+    sizes = Counter(shot.size_bytes for shot in shots)
+    for shot in shots:
+        alike["name", 0, bytes(shot.path.with_suffix(""))].append(shown(shot.path.name))
+        if sizes[shot.size_bytes] > 1 and (ends := _hash_of_ends(shot.path)):
+            alike["content", shot.size_bytes, ends].append(shown(shot.path.name))
+    doubles = [" = ".join(names) for names in alike.values() if len(names) > 1]
+    return [f"The same shot more than once: {_few(doubles)}."] if doubles else []
+
+
+def _hash_of_ends(path: Path) -> bytes | None:
+    """Hash of a file's first and last 64 KiB; None if unreadable, which decoding will report."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(DUPLICATE_BYTES)
+            file.seek(-min(DUPLICATE_BYTES, len(start)), os.SEEK_END)
+            return hashlib.sha256(start + file.read(DUPLICATE_BYTES)).digest()
+    except OSError:
+        return None
+
+
+def _few(texts: Sequence[str], *, between: str = ", ") -> str:
+    """The first three texts, and how many more there are."""
+    more = [f"and {len(texts) - 3} more"] if len(texts) > 3 else []
+    return between.join([*texts[:3], *more])

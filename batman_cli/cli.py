@@ -1,0 +1,307 @@
+"""The command line: options to settings, a call, an exit code. Everything heavy loads on use."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Generator
+from fractions import Fraction
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import typer
+
+from batman_cli import __version__
+from batman_cli.errors import BatmanError, ExitCode, UsageError
+from batman_cli.settings import (
+    DeviceChoice,
+    EnhanceSettings,
+    OnBadFrame,
+    Order,
+    PrecisionChoice,
+    SimulateSettings,
+    Stills,
+)
+
+if TYPE_CHECKING:
+    from batman_cli.progress import Reporter
+
+T = TypeVar("T")
+DEFAULT = EnhanceSettings()
+SCENE = SimulateSettings()
+
+app = typer.Typer(
+    help="Bright, steady, sharp video from bursts of raw frames shot in near darkness.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="The shipped checkpoints.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks of errors.")]
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options of every command."""
+    if version:
+        typer.echo(f"batman {__version__}")
+        raise typer.Exit
+
+
+def _model_names() -> list[str]:
+    import json
+
+    for folder in (Path(__file__).parent, Path(__file__).parents[1]):
+        listing = folder / "weights" / "models.json"
+        if listing.is_file():
+            return list(json.loads(listing.read_text())["models"])
+    return []
+
+
+@app.command()
+def enhance(
+    bursts: Annotated[list[Path], typer.Argument(help="Folders of raw shots, one a burst.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Video, or a folder for several.  [<burst>.mp4]"),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="See `batman models list`.", autocompletion=_model_names)
+    ] = DEFAULT.model,
+    weights: Annotated[
+        Path | None, typer.Option(help="A checkpoint (.safetensors) of that model.")
+    ] = DEFAULT.weights,
+    ratio: Annotated[str, typer.Option(help="Amplification, auto or a number.")] = "auto",
+    bin: Annotated[
+        str, typer.Option(help="Area average before all else: auto, 1, 2 or 4.")
+    ] = "auto",
+    fps: Annotated[str, typer.Option(help="Frame rate: auto, 25 or 30000/1001.")] = "auto",
+    device: Annotated[DeviceChoice, typer.Option()] = DEFAULT.device,
+    precision: Annotated[PrecisionChoice, typer.Option()] = DEFAULT.precision,
+    tile: Annotated[
+        str, typer.Option(help="Side of a tile in pixels: auto, 0 for none, or a number.")
+    ] = "auto",
+    codec: Annotated[Literal["h264", "hevc10", "prores", "ffv1", "av1"], typer.Option()] = "h264",
+    crf: Annotated[
+        int | None, typer.Option(help="Quality of the codec; smaller is better and larger.")
+    ] = DEFAULT.crf,
+    stills: Annotated[Stills | None, typer.Option(help="Also every frame as a file.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Plain amplified left, enhanced right.")
+    ] = DEFAULT.compare,
+    preview: Annotated[
+        int | None, typer.Option(help="Only this frame, from 0, as a PNG beside the output.")
+    ] = None,
+    start: Annotated[int, typer.Option(help="First shot used, from 0.")] = DEFAULT.start,
+    stop: Annotated[int | None, typer.Option(help="First shot not used.")] = DEFAULT.stop,
+    step: Annotated[int, typer.Option(help="Use every so manieth shot.")] = DEFAULT.step,
+    on_bad_frame: Annotated[OnBadFrame, typer.Option()] = DEFAULT.on_bad_frame,
+    order: Annotated[Order, typer.Option(help="By capture time or by name.")] = DEFAULT.order,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing output.")
+    ] = DEFAULT.overwrite,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="List every shot.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Turn bursts of dark raw shots into bright videos."""
+    from batman_cli.commands import EnhanceCommand, run_enhance
+
+    with _ending(quiet=quiet, json=json, debug=debug) as reporter:
+        settings = EnhanceSettings(
+            model=model,
+            weights=weights,
+            ratio=_auto(ratio, float, "--ratio"),
+            bin=_auto(bin, int, "--bin"),
+            fps=_auto(fps, Fraction, "--fps"),
+            device=device,
+            precision=precision,
+            tile=_auto(tile, int, "--tile"),
+            codec=codec,
+            crf=crf,
+            stills=stills,
+            compare=compare,
+            start=start,
+            stop=stop,
+            step=step,
+            on_bad_frame=on_bad_frame,
+            order=order,
+            overwrite=overwrite,
+        )
+        command = EnhanceCommand(bursts, output, settings, preview, dry_run, verbose, debug)
+        code = run_enhance(command, reporter)
+    raise typer.Exit(code)
+
+
+@app.command()
+def simulate(
+    pictures: Annotated[list[Path], typer.Argument(help="Photos or video clips.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the scenes.")],
+    camera: Annotated[str, typer.Option(help="Whose noise: a7s2, a7m4, d850, canon70d.")] = (
+        SCENE.camera
+    ),
+    iso: Annotated[int, typer.Option()] = SCENE.iso,
+    ratio: Annotated[float, typer.Option(help="How many times too dark.")] = SCENE.ratio,
+    frames: Annotated[int, typer.Option(help="Shots of a burst.")] = SCENE.frames,
+    fps: Annotated[str, typer.Option(help="Shots a second.")] = str(SCENE.fps),
+    motion: Annotated[
+        str, typer.Option(help="Of a photo: static, pan, shake, roll, zoom, handheld.")
+    ] = SCENE.motion,
+    objects: Annotated[int, typer.Option(help="Things that cross the scene.")] = SCENE.objects,
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT.  [the picture's, at most 768x512]")] = "",
+    file_format: Annotated[
+        Literal["arw", "arw-uncompressed", "dng"], typer.Option("--format")
+    ] = SCENE.file_format,
+    seed: Annotated[int, typer.Option()] = SCENE.seed,
+    quiet: Quiet = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make dark bursts of real camera files, with long exposures, from photos or clips."""
+    from batman_cli.commands import run_simulate
+
+    with _ending(quiet=quiet, json=json, debug=debug) as reporter:
+        width, height = _size(size)
+        settings = SimulateSettings(
+            camera=camera,
+            iso=iso,
+            ratio=ratio,
+            frames=frames,
+            fps=_auto(fps, Fraction, "--fps") or SCENE.fps,
+            motion=motion,
+            objects=objects,
+            width=width,
+            height=height,
+            file_format=file_format,
+            seed=seed,
+        )
+        run_simulate(pictures, output, settings, reporter)
+
+
+@models_app.command("list")
+def models_list(json: Json = False, debug: Debug = False) -> None:
+    """Name, kind and score of every shipped checkpoint."""
+    from batman_cli.commands import list_models_text
+
+    with _ending(quiet=False, json=json, debug=debug) as reporter:
+        list_models_text(reporter, typer.echo)
+
+
+@models_app.command("info")
+def models_info(
+    name: Annotated[str, typer.Argument(autocompletion=_model_names)],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """All that is known about a checkpoint."""
+    from batman_cli.commands import model_info_text
+
+    with _ending(quiet=False, json=json, debug=debug) as reporter:
+        model_info_text(name, reporter, typer.echo)
+
+
+@models_app.command("verify")
+def models_verify(json: Json = False, debug: Debug = False) -> None:
+    """Check that every shipped checkpoint is undamaged."""
+    from batman_cli.commands import verify_models
+
+    with _ending(quiet=False, json=json, debug=debug) as reporter:
+        verify_models(reporter, typer.echo)
+
+
+@models_app.command("import")
+def models_import(
+    source: Annotated[Path, typer.Argument(help="State dictionary (.pt, .pth).")],
+    kind: Annotated[Literal["clstm", "3dcnn"], typer.Option(help="Which network it is of.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
+    debug: Debug = False,
+) -> None:
+    """Convert a PyTorch file, read without running code, to a checkpoint."""
+    from batman_cli.weights import import_state
+
+    with _ending(quiet=False, json=False, debug=debug) as reporter:
+        import_state(source, kind, output)
+        reporter.say(f"{output}: use it with --model {kind} --weights {output}")
+
+
+@app.command()
+def doctor(json: Json = False, debug: Debug = False) -> None:
+    """Check this machine: versions, devices, encoders, checkpoints, and a short run."""
+    from batman_cli.doctor import examine
+
+    with _ending(quiet=False, json=json, debug=debug) as reporter:
+        healthy = True
+        for check in examine():
+            healthy &= check.ok
+            reporter.event("check", {"name": check.name, "ok": check.ok, "found": check.found})
+            if not json:
+                typer.echo(f"{'ok ' if check.ok else 'BAD'}  {check.name}: {check.found}")
+    raise typer.Exit(ExitCode.OK if healthy else ExitCode.BUG)
+
+
+def main() -> None:
+    """Entry point of the `batman` command."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _end_orderly)
+    app()
+
+
+def _end_orderly(number: int, _: FrameType | None) -> None:
+    """Ends by an exception, so that everything open is closed and removed on the way."""
+    sys.exit(128 + number)
+
+
+@contextlib.contextmanager
+def _ending(*, quiet: bool, json: bool, debug: bool) -> Generator["Reporter"]:
+    """Turns errors into a message and an exit code."""
+    from batman_cli.progress import Reporter
+
+    reporter = Reporter(quiet=quiet, json=json)
+    try:
+        yield reporter
+    except BatmanError as error:
+        if debug:
+            raise
+        reporter.fail(error)
+        raise typer.Exit(error.exit_code) from None
+    except (KeyboardInterrupt, EOFError):
+        reporter.warn("interrupted, nothing was left behind")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except BrokenPipeError:
+        raise typer.Exit(ExitCode.OUTPUT) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        what = f"{type(error).__name__}: {error}"
+        reporter.fail(
+            BatmanError("a fault in batman", what, "run again with --debug and report it")
+        )
+        raise typer.Exit(ExitCode.BUG) from None
+
+
+def _auto(text: str, parse: Callable[[str], T], option: str) -> T | None:
+    """None for "auto", else the parsed value."""
+    if text == "auto":
+        return None
+    try:
+        return parse(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"{option} {text} is neither auto nor a number") from None
+
+
+def _size(text: str) -> tuple[int | None, int | None]:
+    if not text:
+        return None, None
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size {text} is not WIDTHxHEIGHT", fix="for example --size 640x448")
+    return int(width), int(height)

@@ -1,0 +1,252 @@
+"""What the commands do between their options and the functions that do the work."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batman_cli.burst import Burst
+from batman_cli.codecs import CODECS
+from batman_cli.errors import BatmanError, ExitCode, UsageError
+from batman_cli.plan import Plan, make_plan
+from batman_cli.progress import Reporter
+from batman_cli.settings import EnhanceSettings, SimulateSettings
+from batman_cli.stills import check_stills, read_image, stills_folder, write_png
+from batman_cli.video import check_output, read_clip
+
+if TYPE_CHECKING:
+    from batman_cli.pipeline import Result
+
+CLIP_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"}
+Echo = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EnhanceCommand:
+    """A call of `batman enhance`."""
+
+    bursts: Sequence[Path]
+    output: Path | None
+    settings: EnhanceSettings
+    preview: int | None
+    dry_run: bool
+    verbose: bool
+    debug: bool
+
+
+def run_enhance(command: EnhanceCommand, reporter: Reporter) -> ExitCode:
+    """Every burst in turn; one that fails is told and the others go on.
+
+    Returns PARTIAL if shots or bursts were left out, and the error's code if nothing was made.
+    """
+    outputs = _outputs(command)
+    codes: list[ExitCode] = []
+    for burst, output in zip(command.bursts, outputs, strict=True):
+        try:
+            codes.append(_enhance_one(burst, output, command, reporter))
+        except BatmanError as error:
+            if command.debug or len(command.bursts) == 1:
+                raise
+            reporter.fail(BatmanError(f"{burst}: {error.what}", error.why, error.fix))
+            codes.append(error.exit_code)
+    if len(set(codes)) == 1:
+        return codes[0]
+    return ExitCode.PARTIAL
+
+
+def run_simulate(
+    pictures: Sequence[Path], output: Path, settings: SimulateSettings, reporter: Reporter
+) -> None:
+    """Scenes from photos and clips."""
+    from batman_cli.simulate.run import Source, simulate
+
+    sources: list[Source] = []
+    for path in pictures:
+        if path.suffix.lower() in CLIP_SUFFIXES:
+            import numpy as np
+
+            sources.append(np.stack(list(read_clip(path, frames=settings.frames))))
+        else:
+            sources.append(read_image(path)[None])
+    with reporter.frames(len(sources) * settings.frames) as tick:
+        scenes = simulate(sources, output, settings, on_shot=tick)
+    for scene in scenes:
+        reporter.say(f"{scene.short}: {settings.frames} shots of {scene.size[0]}x{scene.size[1]}")
+        reporter.event("scene", {"short": scene.short, "long": scene.long})
+
+
+def list_models_text(reporter: Reporter, echo: Echo) -> None:
+    """A line for each shipped checkpoint."""
+    from batman_cli.weights import list_models
+
+    for model in list_models().values():
+        reporter.event("model", {"name": model.name, "kind": model.kind, **model.facts})
+        if not reporter.json:
+            echo(f"{model.name:8}  {model.facts.get('summary', model.kind)}")
+
+
+def model_info_text(name: str, reporter: Reporter, echo: Echo) -> None:
+    """Everything that models.json says about a checkpoint."""
+    from batman_cli.weights import list_models
+
+    models = list_models()
+    if name not in models:
+        raise UsageError(f"no model '{name}'", f"shipped are {', '.join(models)}")
+    model = models[name]
+    reporter.event("model", {"name": name, "kind": model.kind, **model.facts})
+    if not reporter.json:
+        fields = {"file": model.file, "sha256": model.sha256, "kind": model.kind, **model.facts}
+        for field, value in fields.items():
+            echo(f"{field}: {value}")
+
+
+def verify_models(reporter: Reporter, echo: Echo) -> None:
+    """Raises WeightsError at the first damaged checkpoint."""
+    from batman_cli.weights import list_models, load_network
+
+    for model in list_models().values():
+        load_network(model.name)
+        reporter.event("verified", {"name": model.name})
+        if not reporter.json:
+            echo(f"{model.name}: undamaged")
+
+
+def _outputs(command: EnhanceCommand) -> list[Path]:
+    """Where each burst's video goes. Raises UsageError where two would share a name."""
+    suffix = CODECS[command.settings.codec].suffixes[0]
+    output = command.output
+    into_folder = output is not None and (output.is_dir() or len(command.bursts) > 1)
+    if output is not None and not into_folder:
+        return [output]
+    if output is not None and not output.is_dir():
+        if output.suffix:
+            raise UsageError(
+                f"{output} is one file for {len(command.bursts)} bursts",
+                fix="give -o a folder",
+            )
+        output.mkdir(parents=True)
+    videos: list[Path] = []
+    for burst in command.bursts:
+        full = burst.absolute()
+        folder = output or full.parent
+        videos.append(folder / f"{full.stem if full.is_file() else full.resolve().name}{suffix}")
+    if len(set(videos)) < len(videos):
+        raise UsageError("two bursts have the same name", fix="run them one by one with -o")
+    return videos
+
+
+def _enhance_one(
+    burst: Path, output: Path, command: EnhanceCommand, reporter: Reporter
+) -> ExitCode:
+    settings = command.settings
+    if not (command.dry_run or command.preview is not None):
+        # Once without sizes, so that nothing is read for an output that cannot be.
+        check_output(
+            output, settings.codec, overwrite=settings.overwrite, frames=0, width=16, height=16
+        )
+        if settings.stills:
+            check_stills(stills_folder(output, burst), overwrite=settings.overwrite)
+    plan = make_plan(burst, settings)
+    _tell_plan(plan, command, reporter)
+    if command.dry_run:
+        reporter.say(f"would write {output}")
+        return ExitCode.PARTIAL if plan.burst.bad else ExitCode.OK
+    return _run_plan(plan, output, command, reporter)
+
+
+def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Reporter) -> ExitCode:
+    from batman_cli.device import choose_device
+    from batman_cli.pipeline import frame_size, preview, write_video
+    from batman_cli.weights import load_network
+
+    settings = command.settings
+    network = load_network(settings.model, file=settings.weights)
+    device = choose_device(settings.device, settings.precision)
+    reporter.say(f"model {settings.model} on {device.name} ({device.reason})")
+    if command.preview is not None:
+        still = output.with_name(f"{output.stem}_{command.preview}.png")
+        write_png(still, preview(plan, network, device, settings, command.preview))
+        reporter.say(f"{still}: frame {command.preview}")
+        reporter.event("done", {"output": still, "frames": 1})
+        return ExitCode.OK
+    width, height = frame_size(plan, settings)
+    frames = len(plan.burst.sequence)
+    check_output(
+        output,
+        settings.codec,
+        overwrite=settings.overwrite,
+        frames=frames,
+        width=width,
+        height=height,
+    )
+    with reporter.frames(frames) as tick:
+        result = write_video(
+            plan, network, device, output, settings, on_frame=lambda _done, _total: tick()
+        )
+    return _tell_result(result, reporter)
+
+
+def _tell_plan(plan: Plan, command: EnhanceCommand, reporter: Reporter) -> None:
+    """What will be done and why, before the long part."""
+    burst, first = plan.burst, plan.first
+    for text in burst.warnings:
+        reporter.warn(text)
+    for shot in burst.bad:
+        reporter.warn(f"{shot} ({command.settings.on_bad_frame})")
+    camera, iso = first.camera or "unknown camera", f"{first.iso:g}" if first.iso else "unknown"
+    reporter.say(f"{len(burst.shots)} shots in order of {burst.order_reason}")
+    reporter.say(f"{camera}, ISO {iso}, {first.width}x{first.height} {first.pattern}")
+    if plan.bin > 1:
+        reporter.say(f"binned by {plan.bin} to {plan.width}x{plan.height}")
+    reporter.say(f"{float(burst.fps):g} frames/s: {burst.fps_reason}")
+    reporter.say(f"colours: {first.color_source}")
+    reporter.say(f"ratio {plan.ratio.value:g}: {plan.ratio.reason}")
+    reporter.say(
+        f"noise variance {plan.noise.shot:.3g} x + {plan.noise.read:.3g}: {plan.noise.reason}"
+    )
+    if command.verbose:
+        _tell_shots(burst, reporter)
+    reporter.event(
+        "plan",
+        {
+            "burst": burst.folder,
+            "shots": len(burst.shots),
+            "bad": [str(shot) for shot in burst.bad],
+            "camera": first.camera,
+            "width": plan.width,
+            "height": plan.height,
+            "bin": plan.bin,
+            "fps": burst.fps,
+            "ratio": plan.ratio.value,
+            "noise": asdict(replace(plan.noise)),
+        },
+    )
+
+
+def _tell_shots(burst: Burst, reporter: Reporter) -> None:
+    for number, shot in enumerate(burst.sequence):
+        if isinstance(shot, BatmanError):
+            reporter.say(f"{number:5}  {shot}")
+        else:
+            time = "" if shot.time_s is None else f"{shot.time_s:.3f} s"
+            reporter.say(f"{number:5}  {shot.path.name}  {time}")
+
+
+def _tell_result(result: "Result", reporter: Reporter) -> ExitCode:
+    for shot in result.bad:
+        reporter.warn(str(shot))
+    speed = result.frames / max(result.seconds, 1e-9)
+    reporter.say(
+        f"{result.output}: {result.frames} frames in {result.seconds:.1f} s ({speed:.2f}/s)"
+    )
+    reporter.event(
+        "done",
+        {
+            "output": result.output,
+            "stills": result.stills,
+            "frames": result.frames,
+            "bad": [str(shot) for shot in result.bad],
+            "seconds": round(result.seconds, 2),
+        },
+    )
+    return ExitCode.PARTIAL if result.bad else ExitCode.OK

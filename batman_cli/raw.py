@@ -1,0 +1,287 @@
+"""Raw camera files to checked Bayer mosaics: the only user of rawpy."""
+
+import io
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+
+import numpy as np
+import rawpy
+from numpy.typing import NDArray
+
+from batman_cli.color import color_matrix, white_balance
+from batman_cli.damage import constant_rows, contradicts_levels, damaged_arw2
+from batman_cli.errors import BadShot
+from batman_cli.quiet import QuietStderr
+from batman_cli.rawfile import (
+    HEAD_ROWS,
+    RawFile,
+    check_complete,
+    plain,
+    read_file,
+    read_head,
+    refuse,
+)
+
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".ari", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng",
+    ".drf", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kc2", ".kdc", ".mdc", ".mef", ".mos",
+    ".mrw", ".nef", ".nrw", ".orf", ".ori", ".pef", ".ptx", ".pxn", ".qtk", ".raf", ".raw",
+    ".rw2", ".rwl", ".rwz", ".sr2", ".srf", ".srw", ".sti", ".x3f",
+})  # fmt: skip
+MAX_PIXELS = 400_000_000  # LibRaw's own limit lies at 2 GiB; the largest cameras have 151 Mpx
+FIRST_YEAR = 1990  # digital cameras did not date pictures before; LibRaw gives 1970 for none
+PADDING = 64  # px; a wider difference of visible area and camera crop is not picture, see _picture
+
+# LibRaw's flip is bit 0: mirror columns, bit 1: mirror rows, bit 2: swap rows and columns.
+_ROTATION_OF_FLIP = (0, 0, 3, 3, 5, 5, 6, 6)
+_QUIET = QuietStderr()
+# What rawpy raises beside the errors of LibRaw when a header makes no sense.
+_RAWPY_ERRORS = (
+    rawpy.LibRawError,
+    rawpy.NotSupportedError,
+    RuntimeError,
+    ValueError,
+    ArithmeticError,
+    OSError,
+)
+
+
+@dataclass(frozen=True)
+class ShotInfo:
+    """Everything about a raw file but its pixels. Positions are those of the mosaic."""
+
+    path: Path
+    camera: str  # maker and model, "" where the file does not say
+    width: int  # px of the mosaic, even
+    height: int
+    pattern: str  # CFA of the visible area as stored: RGGB, GRBG, GBRG or BGGR
+    black: tuple[float, float, float, float]  # raw units, R G1 G2 B of the cell that starts on red
+    white: float  # raw units
+    white_balance: tuple[float, float, float]  # as-shot multipliers R G B, the smallest is 1
+    color_matrix: tuple[tuple[float, float, float], ...]  # white-balanced camera -> linear sRGB
+    color_source: str  # where matrix and, if not as shot, white balance come from
+    iso: float | None  # None: unknown
+    exposure_s: float | None
+    time_s: float | None  # camera clock read as UTC, seconds since 1970
+    has_subsecond: bool
+    orientation: int  # 0, 3 (turn by 180 degrees), 5 (90 counter-clockwise), 6 (90 clockwise)
+    noise_profile: tuple[float, float] | None  # (shot, read) variance on the 0..1 scale
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """A decoded shot: data (H, W) uint16 in raw units, even sides, starts on red."""
+
+    data: NDArray[np.uint16]
+    info: ShotInfo
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The mosaic's place in LibRaw's raw image, and the CFA's phase there."""
+
+    rows: slice
+    columns: slice
+    cell: NDArray[np.uint8]  # (2, 2) colour index of R G1 / G2 B; the second green may be 3
+    pattern: str
+
+
+def read_info(path: Path) -> ShotInfo:
+    """Facts of a raw file, checked as far as its header allows. Raises BadShot.
+
+    LibRaw tells levels and colours only after decoding. Sony's and uncompressed DNG files get by
+    with their first rows; others are decoded, and if that fails, refused here already.
+    """
+    info = _info_of_head(path)
+    if info is None:
+        with _opened(path) as (raw, file):
+            info = _describe(raw, file, _window(raw, raw.sizes, path))
+    return info
+
+
+def read_mosaic(path: Path) -> Mosaic:
+    """Decoded and checked mosaic of a raw file. Raises BadShot, also for damaged pixel data."""
+    with _opened(path) as (raw, file):
+        window = _window(raw, raw.sizes, path)
+        info = _describe(raw, file, window)
+        # A copy, for LibRaw frees its picture on closing: a view would read freed memory.
+        data = raw.raw_image[window.rows, window.columns].copy()
+    why = (
+        damaged_arw2(file.content, file.tiff.images)
+        or constant_rows(data, info.black, info.white)
+        or contradicts_levels(data, info.black, info.white, file.tiff.images)
+    )
+    if why:
+        refuse(path, why)
+    return Mosaic(data, info)
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[tuple[rawpy.RawPy, RawFile], None, None]:
+    """A decoded file, closed afterwards; whatever LibRaw or rawpy raises comes out as BadShot."""
+    file = read_file(path)
+    check_complete(file)
+    try:
+        with _QUIET, rawpy.RawPy() as raw:
+            raw.open_buffer(io.BytesIO(file.content))
+            sizes = raw.sizes
+            if sizes.raw_width * sizes.raw_height > MAX_PIXELS:
+                refuse(path, f"claims {sizes.raw_width} x {sizes.raw_height} pixels")
+            raw.unpack()
+            yield raw, file
+    except rawpy.LibRawFileUnsupportedError:
+        refuse(path, "not a raw file that LibRaw knows, or its header is damaged")
+    except rawpy.LibRawIOError:
+        refuse(path, "the file ends before its picture does, or its header is damaged")
+    except rawpy.LibRawDataError:
+        refuse(path, "the pixel data are damaged: they cannot be decoded")
+    except rawpy.LibRawTooBigError:
+        refuse(path, "claims a picture too big to decode")
+    except (MemoryError, rawpy.LibRawUnsufficientMemoryError):
+        refuse(path, "not enough memory to decode it", "close other programs")
+    except _RAWPY_ERRORS as error:
+        refuse(path, f"LibRaw cannot decode it ({plain(error)})")
+
+
+def _info_of_head(path: Path) -> ShotInfo | None:
+    """Facts from the start of a file, None where only the whole can tell or refuse."""
+    found = read_head(path)
+    if found is None:
+        return None
+    file, few_rows = found
+    try:
+        with _QUIET, rawpy.RawPy() as whole, rawpy.RawPy() as raw:
+            whole.open_buffer(io.BytesIO(file.content))
+            raw.open_buffer(io.BytesIO(few_rows))
+            sizes, short = whole.sizes, raw.sizes
+            # The same camera to LibRaw, only lower; else the file is decoded after all.
+            alike = (sizes.raw_width, sizes.top_margin, sizes.left_margin, sizes.flip) == (
+                short.raw_width, short.top_margin, short.left_margin, short.flip
+            )  # fmt: skip
+            if not alike or short.raw_height != HEAD_ROWS or sizes.raw_height <= HEAD_ROWS:
+                return None
+            if sizes.raw_width * sizes.raw_height > MAX_PIXELS:
+                return None
+            raw.unpack()
+            return _describe(raw, file, _window(raw, sizes, path))
+    except (*_RAWPY_ERRORS, MemoryError, BadShot):
+        return None
+
+
+def _window(raw: rawpy.RawPy, sizes: rawpy.ImageSizes, path: Path) -> _Window:
+    """The part of the picture that starts on red and has even sides. Raises BadShot.
+
+    sizes: of the whole file, which may be higher than what `raw` decoded.
+    """
+    cells = raw.raw_pattern
+    if cells is None:
+        refuse(path, "not a Bayer mosaic but full colours per pixel (linear DNG, sRAW, Foveon)", "")
+    desc = raw.color_desc.decode("ascii", "replace")
+    if cells.shape != (2, 2):
+        kind = {1: "monochrome", 6: "X-Trans"}.get(len(cells), f"a {len(cells)} x {len(cells)} CFA")
+        refuse(path, f"not a Bayer mosaic: {kind}", "")
+    if abs(sizes.pixel_aspect - 1) > 0.01:
+        refuse(path, f"its pixels are not square (aspect {sizes.pixel_aspect:.3g})", "")
+    # Index of each position of the visible area's first cell; raw_pattern counts from the margins.
+    visible = np.roll(cells, (-sizes.top_margin, -sizes.left_margin), axis=(0, 1))
+    pattern = "".join(desc[index] if index < len(desc) else "?" for index in visible.flat)
+    if pattern not in ("RGGB", "GRBG", "GBRG", "BGGR"):
+        refuse(path, f"not a Bayer mosaic: its colours are {pattern}", "")
+    top, left, height, width = _picture(sizes)
+    red_row, red_column = divmod(pattern.index("R"), 2)
+    down = (sizes.top_margin + red_row - top) % 2
+    right = (sizes.left_margin + red_column - left) % 2
+    height, width = (height - down) & ~1, (width - right) & ~1
+    if height < 2 or width < 2:
+        refuse(path, "it has no pixels")
+    top, left = top + down, left + right
+    return _Window(
+        rows=slice(top, top + height),
+        columns=slice(left, left + width),
+        cell=np.roll(visible, (-red_row, -red_column), axis=(0, 1)),
+        pattern=pattern,
+    )
+
+
+def _picture(sizes: rawpy.ImageSizes) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the picture in the raw image.
+
+    That is LibRaw's visible area. Only where the camera's own crop is much smaller (lossless Sony
+    files are padded to whole tiles; pictures framed in another aspect) the crop is taken.
+    """
+    top, left, height, width = sizes.top_margin, sizes.left_margin, sizes.height, sizes.width
+    crop_top, crop_left = sizes.crop_top_margin, sizes.crop_left_margin
+    crop_height, crop_width = sizes.crop_height, sizes.crop_width
+    inside = (
+        crop_left >= left
+        and crop_top >= top
+        and crop_left + crop_width <= left + width
+        and crop_top + crop_height <= top + height
+    )
+    plausible = 2 * crop_width >= width and 2 * crop_height >= height
+    if inside and plausible and max(width - crop_width, height - crop_height) > PADDING:
+        return crop_top, crop_left, crop_height, crop_width
+    return top, left, height, width
+
+
+def _describe(raw: rawpy.RawPy, file: RawFile, window: _Window) -> ShotInfo:
+    """Everything ShotInfo holds. Raises BadShot for levels that make no sense."""
+    levels = raw.black_level_per_channel
+    r, g1, g2, b = (float(levels[index]) for index in window.cell.flat)
+    white = float(raw.white_level)
+    if white <= max(r, g1, g2, b):
+        refuse(file.path, f"its white level {white:g} is not above black {max(r, g1, g2, b):g}")
+    balance, balance_source = white_balance(raw.camera_whitebalance, raw.daylight_whitebalance)
+    matrix, matrix_source = color_matrix(
+        raw.color_matrix, raw.rgb_xyz_matrix, is_dng=file.tiff.is_dng
+    )
+    iso, exposure_s, time_s = _shooting_data(raw)
+    if file.tiff.make:  # LibRaw's exposure has a made-up default; the tag is exact
+        exposure_s, time_s = file.tiff.exposure_s, file.tiff.time_s or time_s
+    return ShotInfo(
+        path=file.path,
+        camera=_camera(file.tiff.make, file.tiff.model),
+        width=window.columns.stop - window.columns.start,
+        height=window.rows.stop - window.rows.start,
+        pattern=window.pattern,
+        black=(r, g1, g2, b),
+        white=white,
+        white_balance=balance,
+        color_matrix=matrix,
+        color_source=matrix_source + balance_source,
+        iso=iso or file.tiff.iso,
+        exposure_s=exposure_s,
+        time_s=time_s,
+        has_subsecond=file.tiff.has_subsecond,
+        orientation=_ROTATION_OF_FLIP[raw.sizes.flip & 7],
+        noise_profile=file.tiff.noise_profile,
+        size_bytes=file.size_bytes,
+        mtime_ns=file.mtime_ns,
+    )
+
+
+def _camera(make: str, model: str) -> str:
+    """Maker and model, the maker once: "SONY DSC-RX100M6", "NIKON D500"."""
+    brand = make.split(" ")[0].lower()
+    return model if model.lower().startswith(brand) else f"{make} {model}"
+
+
+def _shooting_data(raw: rawpy.RawPy) -> tuple[float | None, float | None, float | None]:
+    """ISO, exposure in seconds, capture time in seconds: LibRaw's, None where unknown."""
+    try:
+        other = raw.other
+    except (ValueError, OverflowError, OSError):  # a date that Python cannot hold
+        return None, None, None
+    iso, exposure_s, moment = other.iso_speed, other.shutter_speed, other.timestamp
+    known = moment.year >= FIRST_YEAR
+    return (
+        iso if 0 < iso < math.inf else None,
+        exposure_s if 0 < exposure_s < math.inf else None,
+        moment.replace(tzinfo=UTC).timestamp() if known else None,
+    )

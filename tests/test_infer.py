@@ -1,0 +1,136 @@
+"""What the runner does when memory runs out, when numbers do, and how reading ahead ends."""
+
+import threading
+import time
+
+import pytest
+import torch
+from test_models import tiny
+from test_tiles import CPU, frames, shipped_like
+
+from batman_cli.ahead import read_ahead
+from batman_cli.device import Device
+from batman_cli.errors import MemoryExhausted, NotFinite
+from batman_cli.infer import Runner, infer
+from batman_cli.models import State
+
+
+class Failing:
+    """A network that fails when it is shown more than `limit` samples at once."""
+
+    def __init__(self, limit: int) -> None:
+        self.inner, self.limit = shipped_like(), limit
+        self.config, self.delay = self.inner.config, 0
+
+    def step(self, planes: torch.Tensor, noise: torch.Tensor, state: State | None):
+        if planes.shape[-1] * planes.shape[-2] > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.inner.step(planes, noise, state)
+
+    def flush(self, state: State) -> list[torch.Tensor]:
+        return self.inner.flush(state)
+
+    def to(self, device: torch.device) -> "Failing":
+        return self
+
+
+def test_out_of_memory_shrinks_the_tile_and_gives_the_same_as_that_tile() -> None:
+    burst = frames(3, 384, 384)
+    runner = Runner(Failing(350 * 350), CPU)
+    shrunk = [runner.step(frame) for frame in burst]
+    assert runner.tile == 192
+    fixed = Runner(shipped_like(), CPU, tile=192)
+    for picture, frame in zip(shrunk, burst, strict=True):
+        expected = fixed.step(frame)
+        assert picture is not None and expected is not None
+        assert torch.equal(picture, expected)
+
+
+def test_memory_that_runs_out_midway_keeps_the_state() -> None:
+    burst = frames(3, 384, 384)
+    network = Failing(10**9)
+    runner, whole = Runner(network, CPU), Runner(shipped_like(), CPU, tile=0)
+    for index, frame in enumerate(burst):
+        if index == 2:
+            network.limit = 350 * 350
+        picture, expected = runner.step(frame), whole.step(frame)
+        assert picture is not None and expected is not None
+        assert float((picture - expected).abs().max()) <= 1 / 255
+
+
+def test_a_tile_size_of_the_user_is_never_changed() -> None:
+    with pytest.raises(MemoryExhausted, match="size was given"):
+        Runner(Failing(100), CPU, tile=128).step(frames(1, 256, 256)[0])
+
+
+def test_no_memory_even_for_the_smallest_tile() -> None:
+    with pytest.raises(MemoryExhausted, match="smallest"):
+        Runner(Failing(100), CPU).step(frames(1, 256, 256)[0])
+
+
+def test_other_errors_are_not_taken_for_memory() -> None:
+    runner = Runner(shipped_like(), CPU)
+    broken = frames(1, 64, 64)[0]
+    with pytest.raises(RuntimeError, match=r"size|shape|dimension|expected"):
+        runner.step(broken._replace(planes=broken.planes[:3]))
+
+
+@pytest.mark.parametrize("kind", ["clstm", "3dcnn"])
+def test_nan_is_named_and_never_a_picture(kind: str) -> None:
+    burst = frames(5, 64, 64)
+    burst[3].planes[0, 5, 5] = float("nan")
+    pictures = []
+    with pytest.raises(NotFinite, match="frame 3"):
+        pictures.extend(infer(tiny(kind), iter(burst), CPU))
+    assert all(bool(torch.isfinite(p).all()) for p in pictures)
+
+
+def test_half_precision_that_overflows_is_done_again_in_full() -> None:
+    network = shipped_like()
+    step, calls = network.step, []
+
+    def overflowing(planes, noise, state):
+        picture, after = step(planes, noise, state)
+        calls.append(torch.is_autocast_enabled("cpu"))
+        return (picture * float("inf") if calls[-1] else picture), after
+
+    network.step = overflowing  # type: ignore[method-assign]
+    runner = Runner(network, Device(torch.device("cpu"), True, "test"))
+    picture = runner.step(frames(1, 64, 64)[0])
+    assert picture is not None and bool(torch.isfinite(picture).all())
+    assert calls == [True, False]
+
+
+def test_half_precision_stays_close() -> None:
+    burst = frames(3, 64, 64)
+    half = Device(torch.device("cpu"), True, "test")
+    full = list(infer(tiny("3dcnn"), iter(burst), CPU))
+    for a, b in zip(full, infer(tiny("3dcnn"), iter(burst), half), strict=True):
+        assert float((a - b).square().mean()) < 1e-4  # 40 dB
+
+
+def test_read_ahead_keeps_order_and_raises_in_place() -> None:
+    def items():
+        yield from range(5)
+        raise ValueError("broken")
+
+    seen = []
+    with pytest.raises(ValueError, match="broken"):
+        seen.extend(read_ahead(items()))
+    assert seen == [0, 1, 2, 3, 4] or seen == []
+
+
+def test_read_ahead_is_bounded_and_its_thread_ends() -> None:
+    made = []
+
+    def items():
+        for i in range(1000):
+            made.append(i)
+            yield i
+
+    ahead = read_ahead(items(), depth=2)
+    assert next(ahead) == 0
+    time.sleep(0.3)
+    assert len(made) <= 5
+    ahead.close()
+    assert not [t for t in threading.enumerate() if t.name == "read-ahead"]

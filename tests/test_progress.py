@@ -1,0 +1,168 @@
+"""People read standard error, programs standard output, and nobody gets the other's lines."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from batman_cli import progress
+from batman_cli.progress import Reporter
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def process(reporter: Reporter, clock: Clock, total: int, *, frame_s: float) -> None:
+    with reporter.frames(total) as tick:
+        for _ in range(total):
+            clock.now += frame_s
+            tick()
+
+
+def test_people_get_lines_and_programs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter()
+    reporter.say("110 frames [camera] :smile: " + "long " * 60)
+    reporter.warn("no sub-seconds")
+    reporter.event("start", {"frames": 110})
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "110 frames [camera] :smile: " + "long " * 59 + "long ",
+        "warning: no sub-seconds",
+    ]
+
+
+def test_quiet_leaves_warnings_alone(capsys: pytest.CaptureFixture[str], clock: Clock) -> None:
+    reporter = Reporter(quiet=True)
+    reporter.say("hello")
+    process(reporter, clock, 100, frame_s=1)
+    assert capsys.readouterr() == ("", "")
+    reporter.warn("look")
+    assert capsys.readouterr() == ("", "warning: look\n")
+
+
+def test_json_lines_hold_every_event(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter(json=True)
+    strange = Path(os.fsdecode(b"a\xff\n\xc3\xa9"))
+    reporter.say("for people")
+    reporter.event("start", {"folder": strange, "frames": 3, "fps": 2.5, "none": None})
+    reporter.warn("look")
+    out, err = capsys.readouterr()
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"event": "start", "folder": str(strange), "frames": 3, "fps": 2.5, "none": None},
+        {"event": "warning", "text": "look"},
+    ]
+    assert err == "for people\nwarning: look\n"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_json_never_holds_what_is_not_json(number: float) -> None:
+    with pytest.raises(ValueError):
+        Reporter(json=True).event("score", {"psnr": number})
+
+
+def test_json_events_tell_frames_speed_and_time_left(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    process(Reporter(json=True), clock, 10, frame_s=0.5)
+    out, err = capsys.readouterr()
+    assert err == ""
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["done"] for event in events] == [2, 4, 6, 8, 10]  # one a second
+    assert events[0] == {"event": "progress", "done": 2, "total": 10, "fps": 2.0, "left_s": 4.0}
+    assert events[-1]["left_s"] == 0
+
+
+def test_json_events_come_also_with_quiet(capsys: pytest.CaptureFixture[str], clock: Clock) -> None:
+    process(Reporter(json=True, quiet=True), clock, 2, frame_s=1)
+    assert [json.loads(line)["done"] for line in capsys.readouterr().out.splitlines()] == [1, 2]
+
+
+def test_without_a_terminal_lines_come_now_and_then(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    process(Reporter(), clock, 120, frame_s=0.1)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "50/120 frames, 10.00 frames/s, 00:07 left",
+        "100/120 frames, 10.00 frames/s, 00:02 left",
+        "120/120 frames, 10.00 frames/s, 00:00 left",
+    ]
+
+
+def test_a_short_run_says_once_that_it_is_done(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    process(Reporter(), clock, 1, frame_s=0)
+    assert capsys.readouterr().err.startswith("1/1 frames")
+
+
+def test_on_a_terminal_a_bar_shows_count_and_speed(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    terminal, results = Terminal(), io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", results)
+    reporter = Reporter()
+    with reporter.frames(4) as tick:
+        for i in range(4):
+            clock.now += 0.5
+            tick()
+            if i == 1:
+                reporter.say("a line above the bar")
+                sys.stdout.write("result\n")
+    shown = terminal.getvalue()
+    assert "4/4" in shown
+    assert "2.00 frames/s" in shown
+    assert "a line above the bar" in shown
+    assert results.getvalue() == "result\n"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_exception_passes_and_gives_the_terminal_back(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Terminal() if terminal else io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream)
+    with pytest.raises(KeyboardInterrupt), Reporter().frames(4) as tick:
+        tick()
+        raise KeyboardInterrupt
+    assert sys.stderr is stream
+    hides, shows = stream.getvalue().count("\x1b[?25l"), stream.getvalue().count("\x1b[?25h")
+    assert hides == shows == (1 if terminal else 0)  # the cursor
+
+
+def test_names_that_are_not_utf8_can_be_said(tmp_path: Path) -> None:
+    with (tmp_path / "err").open("w", encoding="utf-8", errors="backslashreplace") as stream:
+        backup, sys.stderr = sys.stderr, stream
+        try:
+            Reporter().say(os.fsdecode(b"shot \xff.ARW"))
+        finally:
+            sys.stderr = backup
+    assert (tmp_path / "err").read_text() == "shot \\udcff.ARW\n"
