@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -29,7 +31,7 @@ class Reporter:
         """`quiet` silences all but warnings, `json` switches events on."""
         self.quiet, self.json = quiet, json
         self._console = Console(
-            file=sys.stderr, soft_wrap=True, highlight=False, markup=False, emoji=False
+            file=_own_stderr(), soft_wrap=True, highlight=False, markup=False, emoji=False
         )
 
     def say(self, text: str) -> None:
@@ -126,6 +128,19 @@ class Reporter:
         form = "{n_fmt}/{total_fmt} frames, {rate_noinv_fmt}, {remaining} left"
         line = tqdm.format_meter(done, total, elapsed_s, unit=" frames", bar_format=form)
         self._console.print(" ".join(line.split()))  # the meter pads its numbers
+
+
+def _own_stderr() -> TextIO:
+    """Standard error under a descriptor of its own.
+
+    Reading a raw file turns descriptor 2 aside for a moment, in another thread (see quiet.py).
+    """
+    try:
+        if sys.stderr.fileno() == 2:
+            return os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    except (AttributeError, OSError, ValueError):
+        pass  # replaced by something without a descriptor, or closed
+    return sys.stderr
 
 
 def _rate(done: int, elapsed_s: float) -> float:
