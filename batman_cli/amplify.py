@@ -10,7 +10,7 @@ from batman_cli.pack import Planes, bin_planes
 
 MAX_RATIO = 300.0  # SID and SMID cap the ratio here; beyond it little but noise is left
 BRIGHT_PERCENTILE = 98.0  # a candle flame or a lamp covers less than 2 % of the frame
-BRIGHT_LEVEL = 0.8  # linear level that the percentile is brought to; 1 is white
+BRIGHT_LEVEL = 0.7  # linear level that the percentile is brought to; 1 is white
 NOISE_BLOCK = 16  # samples; averaging so many squared leaves the scene, not the noise
 
 

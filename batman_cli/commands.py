@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batman_cli.burst import Burst
 from batman_cli.codecs import CODECS
-from batman_cli.errors import BatmanError, ExitCode, UsageError
+from batman_cli.errors import BatmanError, ExitCode, OutputError, UsageError
 from batman_cli.plan import Plan, make_plan
 from batman_cli.progress import Reporter
 from batman_cli.settings import EnhanceSettings, SimulateSettings
@@ -47,7 +47,8 @@ def run_enhance(command: EnhanceCommand, reporter: Reporter) -> ExitCode:
         except BatmanError as error:
             if command.debug or len(command.bursts) == 1:
                 raise
-            reporter.fail(BatmanError(f"{burst}: {error.what}", error.why, error.fix))
+            error.what = f"{burst}: {error.what}"
+            reporter.fail(error)
             codes.append(error.exit_code)
     if len(set(codes)) == 1:
         return codes[0]
@@ -124,7 +125,6 @@ def _outputs(command: EnhanceCommand) -> list[Path]:
                 f"{output} is one file for {len(command.bursts)} bursts",
                 fix="give -o a folder",
             )
-        output.mkdir(parents=True)
     videos: list[Path] = []
     for burst in command.bursts:
         full = burst.absolute()
@@ -132,6 +132,12 @@ def _outputs(command: EnhanceCommand) -> list[Path]:
         videos.append(folder / f"{full.stem if full.is_file() else full.resolve().name}{suffix}")
     if len(set(videos)) < len(videos):
         raise UsageError("two bursts have the same name", fix="run them one by one with -o")
+    if output is not None and not command.dry_run:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise OutputError(f"cannot make {output}", why, "choose another -o folder") from error
     return videos
 
 
@@ -155,17 +161,14 @@ def _enhance_one(
 
 
 def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Reporter) -> ExitCode:
-    from batman_cli.device import choose_device
-    from batman_cli.pipeline import frame_size, preview, write_video
-    from batman_cli.weights import load_network
+    from batman_cli.pipeline import frame_size, preview, start, write_video
 
     settings = command.settings
-    network = load_network(settings.model, file=settings.weights)
-    device = choose_device(settings.device, settings.precision)
-    reporter.say(f"model {settings.model} on {device.name} ({device.reason})")
+    run = start(plan.burst.folder, settings, plan)
+    reporter.say(f"model {settings.model} on {run.device.name} ({run.device.reason})")
     if command.preview is not None:
         still = output.with_name(f"{output.stem}_{command.preview}.png")
-        write_png(still, preview(plan, network, device, settings, command.preview))
+        write_png(still, preview(run, command.preview), overwrite=settings.overwrite)
         reporter.say(f"{still}: frame {command.preview}")
         reporter.event("done", {"output": still, "frames": 1})
         return ExitCode.OK
@@ -180,9 +183,7 @@ def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Repor
         height=height,
     )
     with reporter.frames(frames) as tick:
-        result = write_video(
-            plan, network, device, output, settings, on_frame=lambda _done, _total: tick()
-        )
+        result = write_video(run, output, on_frame=lambda _done, _total: tick())
     return _tell_result(result, reporter)
 
 

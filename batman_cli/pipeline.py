@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,37 +58,29 @@ def enhance(
     folder: the shots; output: default is `<folder>.mp4` beside it; on_frame(done, total) is called
     after each frame. Raises the errors of `batman_cli.errors`; then there is no output.
     """
-    settings = settings or EnhanceSettings()
-    plan = make_plan(Path(folder), settings)
-    network = load_network(settings.model, file=settings.weights)
-    device = choose_device(settings.device, settings.precision)
-    target = Path(output) if output else default_output(Path(folder), settings.codec)
-    return write_video(plan, network, device, target, settings, on_frame=on_frame)
+    run = start(Path(folder), settings or EnhanceSettings())
+    target = Path(output) if output else default_output(Path(folder), run.settings.codec)
+    return write_video(run, target, on_frame=on_frame)
 
 
 def enhance_frames(
     folder: Path | str, settings: EnhanceSettings | None = None
 ) -> Iterator[Picture]:
     """The enhanced frames of a burst, one by one, as (H, W, 3) uint16."""
-    settings = settings or EnhanceSettings()
-    plan = make_plan(Path(folder), settings)
+    yield from start(Path(folder), settings or EnhanceSettings()).pictures()
+
+
+def start(folder: Path, settings: EnhanceSettings, plan: Plan | None = None) -> "Run":
+    """Everything loaded that a run over a burst needs; `plan` if it has been made already."""
+    plan = plan or make_plan(folder, settings)
     network = load_network(settings.model, file=settings.weights)
-    device = choose_device(settings.device, settings.precision)
-    yield from Run(plan, network, device, settings).pictures()
+    return Run(plan, network, choose_device(settings.device, settings.precision), settings)
 
 
-def write_video(
-    plan: Plan,
-    network: Net,
-    device: Device,
-    output: Path,
-    settings: EnhanceSettings,
-    *,
-    on_frame: OnFrame | None = None,
-) -> Result:
-    """Run a plan into a video file, and stills if asked for."""
+def write_video(run: "Run", output: Path, *, on_frame: OnFrame | None = None) -> Result:
+    """A run into a video file, and into stills if its settings say so."""
     began = time.monotonic()
-    run = Run(plan, network, device, settings)
+    plan, settings = run.plan, run.settings
     total, done = run.total, 0
     width, height = frame_size(plan, settings)
     stills = stills_folder(output, plan.burst.folder) if settings.stills else None
@@ -120,24 +112,22 @@ def write_video(
     return Result(output, stills, done, tuple(run.bad), time.monotonic() - began)
 
 
-def preview(
-    plan: Plan, network: Net, device: Device, settings: EnhanceSettings, number: int
-) -> Picture:
+def preview(run: "Run", number: int) -> Picture:
     """One enhanced frame, from the few shots around it that it depends on.
 
     number: index in the burst, from 0. Raises UsageError if there is no such frame.
     """
-    count = len(plan.burst.sequence)
+    plan, count = run.plan, len(run.plan.burst.sequence)
     if not 0 <= number < count:
         raise UsageError(f"no frame {number}", f"the burst has frames 0 to {count - 1}")
-    start, stop = max(0, number - PREVIEW_LEAD), number + network.delay + 1
-    part = plan.burst.sequence[start:stop]
+    first, stop = max(0, number - PREVIEW_LEAD), number + run.network.delay + 1
+    part = plan.burst.sequence[first:stop]
     shots = tuple(shot for shot in part if isinstance(shot, ShotInfo))
     bad = tuple(shot for shot in part if isinstance(shot, BadShot))
     burst: Burst = replace(plan.burst, shots=shots, sequence=part, bad=bad)
-    run = Run(replace(plan, burst=burst), network, device, settings)
-    for index, picture in enumerate(run.pictures()):
-        if start + index == number:
+    short = Run(replace(plan, burst=burst), run.network, run.device, run.settings)
+    for index, picture in enumerate(short.pictures()):
+        if first + index == number:
             return picture
     raise BadInput(f"frame {number} cannot be read", "its shot is damaged")
 
@@ -186,26 +176,25 @@ class Run:
         """Finished pictures in order. Raises BadShot at a bad shot if the settings say stop."""
         last: Picture | None = None
         owed = 0  # copies for bad shots before the first good one
-        shots = read_ahead(self._decoded())
-        for rgb in infer(
-            self.network, self._frames(shots), self.device, tile=self._tile_in_planes()
-        ):
-            late, self._late = self._late, 0
-            if last is None:
-                owed = late
-            else:
-                yield from [last] * late
-            frame = self._inside.popleft()
-            last = self._finish(rgb, frame.planes)
-            yield from [last] * (frame.copies + owed)
-            owed = 0
+        with closing(read_ahead(self._decoded())) as shots:
+            for rgb in self._inferred(shots):
+                late, self._late = self._late, 0
+                if last is None:
+                    owed = late
+                else:
+                    yield from [last] * late
+                frame = self._inside.popleft()
+                last = self._finish(rgb, frame.planes)
+                yield from [last] * (frame.copies + owed)
+                owed = 0
         if last is None:
             raise BadInput("no shot of the burst can be read", str(self.bad[0]), self.bad[0].fix)
         yield from [last] * self._late
 
-    def _tile_in_planes(self) -> int | None:
-        """The asked tile size, which counts output pixels, in samples of the planes."""
-        return self.settings.tile if self.settings.tile is None else self.settings.tile // 2
+    def _inferred(self, shots: Iterator[tuple[ShotInfo, Planes] | BadShot]) -> Iterator[Tensor]:
+        """Linear pictures from the network; the asked tile size counts output pixels."""
+        tile = None if self.settings.tile is None else self.settings.tile // 2
+        return infer(self.network, self._frames(shots), self.device, tile=tile)
 
     def _decoded(self) -> Iterator[tuple[ShotInfo, Planes] | BadShot]:
         """Shots in order, decoded and binned (in the read-ahead thread)."""

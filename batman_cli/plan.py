@@ -24,13 +24,9 @@ class Plan:
     bin: int
     ratio: Ratio
     noise: Noise  # of the binned planes before amplification
+    first: ShotInfo  # whose white balance, matrix and orientation the whole video has
     width: int  # of the frames before rotation, pixels
     height: int
-
-    @property
-    def first(self) -> ShotInfo:
-        """The shot whose white balance, matrix and orientation the whole video uses."""
-        return self.burst.shots[0]
 
     def ratio_of(self, shot: ShotInfo) -> float:
         """Ratio of one shot: more for one that got less light than the first, if both are known."""
@@ -59,6 +55,7 @@ def make_plan(folder: Path, settings: EnhanceSettings) -> Plan:
         factor,
         _choose_ratio(burst, pairs, settings),
         _estimate_noise(burst.shots[0], pairs, factor),
+        burst.shots[0],
         burst.shots[0].width // (2 * factor) * 2,
         burst.shots[0].height // (2 * factor) * 2,
     )

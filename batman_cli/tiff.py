@@ -139,7 +139,8 @@ def _walk(content: bytes) -> Iterator[Ifd]:
         budget -= used
         yield ifd
         linked = _numbers(ifd, _EXIF_IFD)[:1] + _numbers(ifd, _SUB_IFDS)[:MAX_IFDS]
-        waiting += [following, *(int(o) for o in reversed(linked))]
+        # A link of a signed or floating kind may be anything, also before the file.
+        waiting += [following, *(int(o) for o in reversed(linked) if 0 < o < len(content))]
 
 
 def _read_ifd(content: bytes, order: str, offset: int, budget: int) -> tuple[Ifd, int, int]:

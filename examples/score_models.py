@@ -78,7 +78,9 @@ def main() -> None:
             write_png(args.strips / f"{number:02d}_{title.replace(' ', '_')}.png", row)
     for name, scores in totals.items():
         gains = np.subtract(scores, totals["rawpy"])
-        print(f"{name}: mean {np.mean(scores):.2f} dB, gain {gains.mean():.2f}, least {gains.min():.2f}")
+        print(
+            f"{name}: mean {np.mean(scores):.2f} dB, gain {gains.mean():.2f}, least {gains.min():.2f}"
+        )
 
 
 if __name__ == "__main__":

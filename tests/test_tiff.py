@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from batman_cli.tiff import MAX_IFDS, TiffInfo, first_rows, read_tiff
 
-SHORT, LONG, RATIONAL, ASCII, DOUBLE = 3, 4, 5, 2, 12
-CODES = {SHORT: "H", LONG: "I", RATIONAL: "II", DOUBLE: "d"}
+SHORT, LONG, RATIONAL, ASCII, DOUBLE, SLONG = 3, 4, 5, 2, 12, 9
+CODES = {SHORT: "H", LONG: "I", RATIONAL: "II", DOUBLE: "d", SLONG: "i"}
 Entry = tuple[int, int, Sequence[float] | bytes]  # tag, kind, values; rationals flat
 
 
@@ -194,6 +194,10 @@ def test_a_file_cut_anywhere_still_gives_a_result() -> None:
     cuts = [read_tiff(content[:n]) for n in range(len(content))]
     assert all(cut.make in ("", "SONY") for cut in cuts)
     assert full not in cuts[:-1]  # each value counts
+
+
+def test_directories_before_the_file_are_not_followed() -> None:
+    assert read_tiff(tiff(*CAMERA, (330, SLONG, [-103, -1]))).make == "SONY"
 
 
 @settings(max_examples=300, deadline=None)

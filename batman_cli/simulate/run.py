@@ -99,7 +99,7 @@ def _simulate_scene(
 ) -> SimulatedScene:
     generator = torch.Generator().manual_seed(settings.seed * 100_003 + int(name))
     width, height = _size(source, settings)
-    scene = _scene(source, width, height, settings, generator)
+    scene = _scene(_shrunk(source, width, height), width, height, settings, generator)
     short, long = out / "short" / name, out / "long" / name
     for folder in (short, long):
         if folder.exists():
@@ -134,6 +134,18 @@ def _size(source: Source, settings: SimulateSettings) -> tuple[int, int]:
             "choose a smaller --size or a larger picture",
         )
     return width, height
+
+
+def _shrunk(source: Source, width: int, height: int) -> Source:
+    """A much larger picture averaged down by a whole factor, so that most of it is in view."""
+    frames, full_height, full_width, _ = source.shape
+    factor = min(full_width // (width + MARGIN), full_height // (height + MARGIN))
+    if factor < 2:
+        return source
+    rows, columns = full_height // factor, full_width // factor
+    cut = source[:, : rows * factor, : columns * factor]
+    blocks = cut.reshape(frames, rows, factor, columns, factor, 3)
+    return np.stack([np.round(b.mean((1, 3))).astype(np.uint8) for b in blocks])
 
 
 def _scene(
