@@ -45,6 +45,7 @@ class Runner:
         self.tile: int | None = tile or None
         self.state: State | None = None
         self.frames = 0
+        self._size = (0, 0)  # of the planes before padding
 
     def step(self, frame: Frame) -> Tensor | None:
         """Picture (3, 2h, 2w) linear camera RGB on the device, or None while frames are held.
@@ -54,13 +55,12 @@ class Runner:
         target = self.device.torch_device
         planes = torch.from_numpy(frame.planes).to(target)[None]
         noise = torch.from_numpy(frame.noise).to(target)[None]
-        size = planes.shape[-2:]
+        self._size = (planes.shape[-2], planes.shape[-1])
         planes = _pad(planes, self.network.config.multiple)
         if self.tile is None and self.asked_tile is None:
             self.tile = self._fitting_tile(planes.shape[-2], planes.shape[-1])
         picture, self.state = self._finite_step(planes, noise)
         self.frames += 1
-        self.size = size
         return None if picture is None else self._cropped(picture)
 
     def flush(self) -> Iterator[Tensor]:
@@ -72,7 +72,7 @@ class Runner:
                 yield self._cropped(picture)
 
     def _cropped(self, picture: Tensor) -> Tensor:
-        height, width = self.size
+        height, width = self._size
         return picture[0, :, : 2 * height, : 2 * width]
 
     def _finite_step(self, planes: Tensor, noise: Tensor) -> tuple[Tensor | None, State]:
@@ -94,16 +94,13 @@ class Runner:
     ) -> tuple[Tensor | None, State]:
         """A step in tiles as large as fit; the state is only replaced by a finished one."""
         while True:
-            failed = False
             try:
                 return self._tiled_step(planes, noise, bf16=bf16)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                failed = True
             # Outside of the handler, so that the traceback no longer holds tensors.
-            if failed:
-                self._shrink(planes)
+            self._shrink(planes)
 
     def _shrink(self, planes: Tensor) -> None:
         release_memory(self.device.torch_device)

@@ -25,6 +25,7 @@ from batman_cli.plan import Plan, make_plan, read_planes
 from batman_cli.raw import ShotInfo
 from batman_cli.settings import EnhanceSettings
 from batman_cli.stills import StillsWriter, stills_folder
+from batman_cli.tiles import MIN_TILE
 from batman_cli.video import VideoWriter
 from batman_cli.weights import Net, load_network
 
@@ -193,7 +194,11 @@ class Run:
 
     def _inferred(self, shots: Iterator[tuple[ShotInfo, Planes] | BadShot]) -> Iterator[Tensor]:
         """Linear pictures from the network; the asked tile size counts output pixels."""
-        tile = None if self.settings.tile is None else self.settings.tile // 2
+        tile = self.settings.tile
+        if tile is not None:
+            if tile != 0 and tile < 2 * MIN_TILE:
+                raise UsageError(f"--tile {tile} is too small", f"{2 * MIN_TILE} is the least")
+            tile //= 2
         return infer(self.network, self._frames(shots), self.device, tile=tile)
 
     def _decoded(self) -> Iterator[tuple[ShotInfo, Planes] | BadShot]:
@@ -218,7 +223,7 @@ class Run:
             info, planes = shot
             ratio = self.plan.ratio_of(info)
             planes = amplify(planes, ratio, self.plan.first.white_balance)
-            noise = self.plan.noise.amplified(ratio, self.plan.first.white_balance)
+            noise = self.plan.noise_of(info).amplified(ratio, self.plan.first.white_balance)
             self._inside.append(_Inside(planes if self.settings.compare else None))
             yield Frame(planes, noise)
 

@@ -1,7 +1,7 @@
 """All that is decided before the first frame is processed: order, size, ratio and noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batman_cli.amplify import Ratio, choose_ratio, ratio_from_long_exposure
@@ -32,6 +32,11 @@ class Plan:
         """Ratio of one shot: more for one that got less light than the first, if both are known."""
         light, first = _light(shot), _light(self.first)
         return self.ratio.value * (first / light if light and first else 1.0)
+
+    def noise_of(self, shot: ShotInfo) -> Noise:
+        """Noise of one shot: the ISO setting scales what comes out of the sensor, noise with it."""
+        gain = shot.iso / self.first.iso if shot.iso and self.first.iso else 1.0
+        return replace(self.noise, shot=self.noise.shot * gain, read=self.noise.read * gain**2)
 
 
 def make_plan(folder: Path, settings: EnhanceSettings) -> Plan:
@@ -80,7 +85,11 @@ def _choose_bin(shot: ShotInfo, asked: int | None) -> int:
 def _sample_pairs(
     shots: Sequence[ShotInfo], factor: int, *, stop_at_bad: bool
 ) -> list[tuple[Planes, ...]]:
-    """Pairs of neighbouring shots over the length of the burst; one single for a burst of one."""
+    """Pairs of neighbouring shots over the length of the burst; one single for a burst of one.
+
+    Both of a pair have the exposure of the first shot, for which ratio and noise are found.
+    """
+    shots = [shot for shot in shots if _light(shot) == _light(shots[0])]
     if len(shots) == 1:
         return [(read_planes(shots[0], factor),)]
     places = min(SAMPLE_PLACES, len(shots) // 2)
