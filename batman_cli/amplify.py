@@ -52,11 +52,11 @@ def choose_ratio(sample: Sequence[Planes], white_balance: tuple[float, float, fl
     return Ratio(float(value), reason)
 
 
-def ratio_from_long_exposure(
-    long_exposure_s: float, long_iso: float, short_exposure_s: float, short_iso: float
-) -> Ratio:
-    """Ratio of the light in a long reference exposure to that in a shot of the burst."""
-    value = long_exposure_s * long_iso / (short_exposure_s * short_iso)
-    capped = min(value, MAX_RATIO)
-    reason = f"long exposure of {long_exposure_s:g} s at ISO {long_iso:g}"
-    return Ratio(capped, reason if value <= MAX_RATIO else f"{reason}, capped from {value:.0f}")
+def ratio_from_light(long_light: float, light: float, source: str) -> Ratio:
+    """Ratio that gives a shot the brightness of a long exposure.
+
+    long_light, light: exposure time x ISO of the two; source: what the reason names.
+    """
+    value = long_light / light
+    reason = source if value <= MAX_RATIO else f"{source}, capped from {value:.0f}"
+    return Ratio(min(value, MAX_RATIO), reason)

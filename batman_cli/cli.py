@@ -1,8 +1,10 @@
 """The command line: options to settings, a call, an exit code. Everything heavy loads on use."""
 
 import contextlib
+import logging
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Generator
 from fractions import Fraction
 from pathlib import Path
@@ -81,12 +83,17 @@ def enhance(
         str, typer.Option(help="Area average before all else: auto, 1, 2 or 4.")
     ] = "auto",
     fps: Annotated[str, typer.Option(help="Frame rate: auto, 25 or 30000/1001.")] = "auto",
-    device: Annotated[DeviceChoice, typer.Option()] = DEFAULT.device,
-    precision: Annotated[PrecisionChoice, typer.Option()] = DEFAULT.precision,
+    device: Annotated[DeviceChoice, typer.Option(help="Where the network runs.")] = DEFAULT.device,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="bf16 is for GPUs; auto knows.")
+    ] = DEFAULT.precision,
     tile: Annotated[
         str, typer.Option(help="Side of a tile in pixels: auto, 0 for none, or a number.")
     ] = "auto",
-    codec: Annotated[Literal["h264", "hevc10", "prores", "ffv1", "av1"], typer.Option()] = "h264",
+    codec: Annotated[
+        Literal["h264", "hevc10", "prores", "ffv1", "av1"],
+        typer.Option(help="hevc10, prores, av1: 10 bit. ffv1: lossless."),
+    ] = "h264",
     crf: Annotated[
         int | None, typer.Option(help="Quality of the codec; smaller is better and larger.")
     ] = DEFAULT.crf,
@@ -99,8 +106,10 @@ def enhance(
     ] = None,
     start: Annotated[int, typer.Option(help="First shot used, from 0.")] = DEFAULT.start,
     stop: Annotated[int | None, typer.Option(help="First shot not used.")] = DEFAULT.stop,
-    step: Annotated[int, typer.Option(help="Use every so manieth shot.")] = DEFAULT.step,
-    on_bad_frame: Annotated[OnBadFrame, typer.Option()] = DEFAULT.on_bad_frame,
+    step: Annotated[int, typer.Option(help="Use every N-th shot.")] = DEFAULT.step,
+    on_bad_frame: Annotated[
+        OnBadFrame, typer.Option(help="Stop, leave the shot out, or show its neighbour.")
+    ] = DEFAULT.on_bad_frame,
     order: Annotated[Order, typer.Option(help="By capture time or by name.")] = DEFAULT.order,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing output.")
@@ -112,9 +121,9 @@ def enhance(
     debug: Debug = False,
 ) -> None:
     """Turn bursts of dark raw shots into bright videos."""
-    from batman_cli.commands import EnhanceCommand, run_enhance
-
     with _ending(quiet=quiet, json=json, debug=debug) as reporter:
+        from batman_cli.commands import EnhanceCommand, run_enhance
+
         settings = EnhanceSettings(
             model=model,
             weights=weights,
@@ -135,7 +144,7 @@ def enhance(
             order=order,
             overwrite=overwrite,
         )
-        command = EnhanceCommand(bursts, output, settings, preview, dry_run, verbose, debug)
+        command = EnhanceCommand(bursts, output, settings, preview, dry_run, verbose)
         code = run_enhance(command, reporter)
     raise typer.Exit(code)
 
@@ -147,7 +156,7 @@ def simulate(
     camera: Annotated[str, typer.Option(help="Whose noise: a7s2, a7m4, d850, canon70d.")] = (
         SCENE.camera
     ),
-    iso: Annotated[int, typer.Option()] = SCENE.iso,
+    iso: Annotated[int, typer.Option(help="Sets the noise.")] = SCENE.iso,
     ratio: Annotated[float, typer.Option(help="How many times too dark.")] = SCENE.ratio,
     frames: Annotated[int, typer.Option(help="Shots of a burst.")] = SCENE.frames,
     fps: Annotated[str, typer.Option(help="Shots a second.")] = str(SCENE.fps),
@@ -159,22 +168,23 @@ def simulate(
     file_format: Annotated[
         Literal["arw", "arw-uncompressed", "dng"], typer.Option("--format")
     ] = SCENE.file_format,
-    seed: Annotated[int, typer.Option()] = SCENE.seed,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = SCENE.seed,
     quiet: Quiet = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Make dark bursts of real camera files, with long exposures, from photos or clips."""
-    from batman_cli.commands import run_simulate
-
     with _ending(quiet=quiet, json=json, debug=debug) as reporter:
+        from batman_cli.commands import run_simulate
+
         width, height = _size(size)
+        rate = _auto(fps, Fraction, "--fps")
         settings = SimulateSettings(
             camera=camera,
             iso=iso,
             ratio=ratio,
             frames=frames,
-            fps=_auto(fps, Fraction, "--fps") or SCENE.fps,
+            fps=SCENE.fps if rate is None else rate,
             motion=motion,
             objects=objects,
             width=width,
@@ -221,12 +231,17 @@ def models_import(
     source: Annotated[Path, typer.Argument(help="State dictionary (.pt, .pth).")],
     kind: Annotated[Literal["clstm", "3dcnn"], typer.Option(help="Which network it is of.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing one.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Convert a PyTorch file, read without running code, to a checkpoint."""
+    from batman_cli.output import check_target
     from batman_cli.weights import import_state
 
     with _ending(quiet=False, json=False, debug=debug) as reporter:
+        check_target(output, overwrite=overwrite)
         import_state(source, kind, output)
         reporter.say(f"{output}: use it with --model {kind} --weights {output}")
 
@@ -258,44 +273,60 @@ def _end_orderly(number: int, _: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
+class _Warnings(logging.Handler):
+    """What the library warns of on the way, such as smaller tiles, told like everything else."""
+
+    def __init__(self, reporter: "Reporter") -> None:
+        super().__init__()
+        self.reporter = reporter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.reporter.warn(record.getMessage())
+
+
 @contextlib.contextmanager
 def _ending(*, quiet: bool, json: bool, debug: bool) -> Generator["Reporter"]:
     """Turns errors into a message and an exit code."""
     from batman_cli.progress import Reporter
 
     reporter = Reporter(quiet=quiet, json=json)
+    logging.basicConfig(handlers=[_Warnings(reporter)], level=logging.WARNING, force=True)
     try:
         yield reporter
     except BatmanError as error:
-        if debug:
-            raise
+        _trace(debug)
         reporter.fail(error)
         raise typer.Exit(error.exit_code) from None
-    except (KeyboardInterrupt, EOFError):
-        reporter.warn("interrupted, nothing was left behind")
+    except KeyboardInterrupt:
+        reporter.warn("interrupted; nothing half-made was left")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except BrokenPipeError:
         raise typer.Exit(ExitCode.OUTPUT) from None
     except typer.Exit:
         raise
     except Exception as error:
-        if debug:
-            raise
+        _trace(debug)
         what = f"{type(error).__name__}: {error}"
-        reporter.fail(
-            BatmanError("a fault in batman", what, "run again with --debug and report it")
-        )
+        fault = BatmanError("a fault in batman", what, "run again with --debug and report it")
+        reporter.fail(fault)
         raise typer.Exit(ExitCode.BUG) from None
+
+
+def _trace(debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
 
 
 def _auto(text: str, parse: Callable[[str], T], option: str) -> T | None:
     """None for "auto", else the parsed value."""
-    if text == "auto":
-        return None
+    return None if text == "auto" else _number(text, parse, option)
+
+
+def _number(text: str, parse: Callable[[str], T], option: str) -> T:
     try:
         return parse(text)
     except (ValueError, ZeroDivisionError):
-        raise UsageError(f"{option} {text} is neither auto nor a number") from None
+        raise UsageError(f"{option} {text}", "it is not a number of the kind wanted") from None
 
 
 def _size(text: str) -> tuple[int | None, int | None]:

@@ -1,23 +1,21 @@
 """What the commands do between their options and the functions that do the work."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batman_cli.burst import Burst
-from batman_cli.codecs import CODECS
-from batman_cli.errors import BatmanError, ExitCode, OutputError, UsageError
+from batman_cli.errors import BatmanError, ExitCode, UsageError
 from batman_cli.plan import Plan, make_plan
 from batman_cli.progress import Reporter
 from batman_cli.settings import EnhanceSettings, SimulateSettings
 from batman_cli.stills import check_stills, read_image, stills_folder, write_png
-from batman_cli.video import check_output, read_clip
+from batman_cli.video import CLIP_SUFFIXES, check_output, default_output, read_clip
 
 if TYPE_CHECKING:
     from batman_cli.pipeline import Result
 
-CLIP_SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"}
 Echo = Callable[[str], None]
 
 
@@ -31,7 +29,6 @@ class EnhanceCommand:
     preview: int | None
     dry_run: bool
     verbose: bool
-    debug: bool
 
 
 def run_enhance(command: EnhanceCommand, reporter: Reporter) -> ExitCode:
@@ -39,20 +36,17 @@ def run_enhance(command: EnhanceCommand, reporter: Reporter) -> ExitCode:
 
     Returns PARTIAL if shots or bursts were left out, and the error's code if nothing was made.
     """
-    outputs = _outputs(command)
     codes: list[ExitCode] = []
-    for burst, output in zip(command.bursts, outputs, strict=True):
+    for burst, output in zip(command.bursts, _outputs(command), strict=True):
         try:
             codes.append(_enhance_one(burst, output, command, reporter))
         except BatmanError as error:
-            if command.debug or len(command.bursts) == 1:
+            if len(command.bursts) == 1:
                 raise
-            error.what = f"{burst}: {error.what}"
             reporter.fail(error)
             codes.append(error.exit_code)
-    if len(set(codes)) == 1:
-        return codes[0]
-    return ExitCode.PARTIAL
+    made_some = {ExitCode.OK, ExitCode.PARTIAL} & set(codes)
+    return ExitCode.PARTIAL if made_some and len(set(codes)) > 1 else codes[0]
 
 
 def run_simulate(
@@ -114,30 +108,20 @@ def verify_models(reporter: Reporter, echo: Echo) -> None:
 
 def _outputs(command: EnhanceCommand) -> list[Path]:
     """Where each burst's video goes. Raises UsageError where two would share a name."""
-    suffix = CODECS[command.settings.codec].suffixes[0]
-    output = command.output
-    into_folder = output is not None and (output.is_dir() or len(command.bursts) > 1)
-    if output is not None and not into_folder:
+    several, output = len(command.bursts) > 1, command.output
+    if output is not None and not several and not output.is_dir():
         return [output]
     if output is not None and not output.is_dir():
         if output.suffix:
-            raise UsageError(
-                f"{output} is one file for {len(command.bursts)} bursts",
-                fix="give -o a folder",
-            )
-    videos: list[Path] = []
-    for burst in command.bursts:
-        full = burst.absolute()
-        folder = output or full.parent
-        videos.append(folder / f"{full.stem if full.is_file() else full.resolve().name}{suffix}")
+            what = f"{output} is one file for {len(command.bursts)} bursts"
+            raise UsageError(what, fix="give -o a folder")
+        if not command.dry_run:
+            output.mkdir(parents=True, exist_ok=True)
+    videos = [default_output(burst, command.settings.codec) for burst in command.bursts]
+    if output is not None:
+        videos = [output / video.name for video in videos]
     if len(set(videos)) < len(videos):
         raise UsageError("two bursts have the same name", fix="run them one by one with -o")
-    if output is not None and not command.dry_run:
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise OutputError(f"cannot make {output}", why, "choose another -o folder") from error
     return videos
 
 
@@ -145,13 +129,20 @@ def _enhance_one(
     burst: Path, output: Path, command: EnhanceCommand, reporter: Reporter
 ) -> ExitCode:
     settings = command.settings
-    if not (command.dry_run or command.preview is not None):
+    if command.preview is None:
         # Once without sizes, so that nothing is read for an output that cannot be.
         check_output(
-            output, settings.codec, overwrite=settings.overwrite, frames=0, width=16, height=16
+            output,
+            settings.codec,
+            crf=settings.crf,
+            overwrite=settings.overwrite,
+            frames=0,
+            width=16,
+            height=16,
         )
         if settings.stills:
             check_stills(stills_folder(output, burst), overwrite=settings.overwrite)
+    reporter.say(f"reading {burst}")
     plan = make_plan(burst, settings)
     _tell_plan(plan, command, reporter)
     if command.dry_run:
@@ -161,30 +152,29 @@ def _enhance_one(
 
 
 def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Reporter) -> ExitCode:
-    from batman_cli.pipeline import frame_size, preview, start, write_video
+    from batman_cli.pipeline import Result, frame_size, preview, start, write_video
 
     settings = command.settings
-    run = start(plan.burst.folder, settings, plan)
+    run = start(plan, settings)
     reporter.say(f"model {settings.model} on {run.device.name} ({run.device.reason})")
     if command.preview is not None:
         still = output.with_name(f"{output.stem}_{command.preview}.png")
-        write_png(still, preview(run, command.preview), overwrite=settings.overwrite)
-        reporter.say(f"{still}: frame {command.preview}")
-        reporter.event("done", {"output": still, "frames": 1})
-        return ExitCode.OK
+        # Previews are for trying things: the next one replaces the last.
+        write_png(still, preview(run, command.preview), overwrite=True)
+        return _tell_result(Result(still, None, 1, tuple(run.bad), 0.0), plan, reporter)
     width, height = frame_size(plan, settings)
-    frames = len(plan.burst.sequence)
     check_output(
         output,
         settings.codec,
+        crf=settings.crf,
         overwrite=settings.overwrite,
-        frames=frames,
+        frames=run.total,
         width=width,
         height=height,
     )
-    with reporter.frames(frames) as tick:
+    with reporter.frames(run.total) as tick:
         result = write_video(run, output, on_frame=lambda _done, _total: tick())
-    return _tell_result(result, reporter)
+    return _tell_result(result, plan, reporter)
 
 
 def _tell_plan(plan: Plan, command: EnhanceCommand, reporter: Reporter) -> None:
@@ -219,7 +209,7 @@ def _tell_plan(plan: Plan, command: EnhanceCommand, reporter: Reporter) -> None:
             "bin": plan.bin,
             "fps": burst.fps,
             "ratio": plan.ratio.value,
-            "noise": asdict(replace(plan.noise)),
+            "noise": asdict(plan.noise),
         },
     )
 
@@ -233,13 +223,10 @@ def _tell_shots(burst: Burst, reporter: Reporter) -> None:
             reporter.say(f"{number:5}  {shot.path.name}  {time}")
 
 
-def _tell_result(result: "Result", reporter: Reporter) -> ExitCode:
-    for shot in result.bad:
+def _tell_result(result: "Result", plan: Plan, reporter: Reporter) -> ExitCode:
+    for shot in result.bad[len(plan.burst.bad) :]:  # the others were told with the plan
         reporter.warn(str(shot))
-    speed = result.frames / max(result.seconds, 1e-9)
-    reporter.say(
-        f"{result.output}: {result.frames} frames in {result.seconds:.1f} s ({speed:.2f}/s)"
-    )
+    reporter.say(f"{result.output}: {result.frames} frames in {result.seconds:.1f} s")
     reporter.event(
         "done",
         {

@@ -1,6 +1,5 @@
 """Where the network runs and in which precision, with the reason."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,11 +92,15 @@ def _require(device: str) -> None:
 
 
 def _free_host_memory() -> int:
+    """Free memory of the machine, or of the container if that has less."""
     try:
-        pages = os.sysconf("SC_AVPHYS_PAGES")
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
+        text = Path("/proc/meminfo").read_text()
+        free = next(int(x.split()[1]) << 10 for x in text.splitlines() if "MemAvailable" in x)
+    except (OSError, ValueError, StopIteration):
         return UNKNOWN_MEMORY
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        return min(free, limit - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return free

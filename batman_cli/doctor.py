@@ -12,7 +12,6 @@ import numpy as np
 
 from batman_cli.codecs import CODECS
 from batman_cli.device import choose_device, free_memory
-from batman_cli.errors import BatmanError
 from batman_cli.ffmpeg import encoders, ffmpeg_path
 from batman_cli.pipeline import enhance
 from batman_cli.settings import EnhanceSettings, SimulateSettings
@@ -34,50 +33,66 @@ class Check:
 
 
 def examine() -> Iterator[Check]:
-    """The checks, one by one; the last makes a short video."""
-    yield Check("python", True, f"{platform.python_version()} on {platform.platform()}")
-    yield Check("packages", True, ", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    """The checks, one by one; the last makes a short video. No fault of one stops the next."""
+    for name, look in (
+        ("python", _python),
+        ("packages", _packages),
+        ("device", _device),
+        ("free memory", _memory),
+        ("free disk here", _disk),
+        ("ffmpeg", _encoders),
+        ("models", _models),
+        ("trial run", _trial),
+    ):
+        try:
+            ok, found = look()
+        except Exception as error:
+            ok, found = False, f"{type(error).__name__}: {error}"
+        yield Check(name, ok, found)
+
+
+def _python() -> tuple[bool, str]:
+    return True, f"{platform.python_version()} on {platform.platform()}"
+
+
+def _packages() -> tuple[bool, str]:
+    return True, ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+
+
+def _device() -> tuple[bool, str]:
     device = choose_device("auto", "auto")
-    yield Check("device", True, f"{device.name} ({device.reason})")
-    memory = free_memory(device.torch_device)
-    yield Check("free memory", memory > MIN_FREE_BYTES, f"{memory / 2**30:.1f} GiB")
-    disk = shutil.disk_usage(Path.cwd()).free
-    yield Check("free disk here", disk > MIN_FREE_BYTES, f"{disk / 2**30:.1f} GiB")
-    yield _encoders()
-    for name in list_models():
-        yield _checkpoint(name)
-    yield _trial()
+    return True, f"{device.name} ({device.reason})"
 
 
-def _encoders() -> Check:
-    try:
-        present = encoders()
-    except BatmanError as error:
-        return Check("ffmpeg", False, str(error))
+def _memory() -> tuple[bool, str]:
+    free = free_memory(choose_device("auto", "auto").torch_device)
+    return free > MIN_FREE_BYTES, f"{free / 2**30:.1f} GiB"
+
+
+def _disk() -> tuple[bool, str]:
+    free = shutil.disk_usage(Path.cwd()).free
+    return free > MIN_FREE_BYTES, f"{free / 2**30:.1f} GiB"
+
+
+def _encoders() -> tuple[bool, str]:
+    present = encoders()
     missing = [name for name, codec in CODECS.items() if codec.encoder not in present]
-    found = f"{ffmpeg_path()}, without {', '.join(missing)}" if missing else ffmpeg_path()
-    return Check("ffmpeg", not missing, found)
+    return not missing, f"{ffmpeg_path()}, without {', '.join(missing) or 'gaps'}"
 
 
-def _checkpoint(name: str) -> Check:
-    try:
-        network = load_network(name)
-    except BatmanError as error:
-        return Check(f"model {name}", False, str(error))
-    count = sum(p.numel() for p in network.parameters())
-    return Check(f"model {name}", True, f"undamaged, {count / 1e6:.2f} M parameters")
+def _models() -> tuple[bool, str]:
+    names = list(list_models())
+    for name in names:
+        load_network(name)
+    return True, f"{', '.join(names)}: undamaged"
 
 
-def _trial() -> Check:
+def _trial() -> tuple[bool, str]:
     """A tiny simulated burst through the whole path."""
     photo = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
     photo = photo.repeat(16, 0).repeat(16, 1)[None]
     with tempfile.TemporaryDirectory(prefix="batman-doctor-") as folder:
         settings = SimulateSettings(frames=TRIAL_FRAMES, width=96, height=96)
-        try:
-            scene = simulate([photo], Path(folder), settings)[0]
-            result = enhance(scene.short, Path(folder) / "out.mp4", EnhanceSettings())
-        except BatmanError as error:
-            return Check("trial run", False, str(error))
-    speed = f"{result.frames} frames in {result.seconds:.1f} s"
-    return Check("trial run", result.frames == TRIAL_FRAMES, speed)
+        scene = simulate([photo], Path(folder), settings)[0]
+        result = enhance(scene.short, Path(folder) / "out.mp4", EnhanceSettings())
+    return result.frames == TRIAL_FRAMES, f"{result.frames} frames in {result.seconds:.1f} s"

@@ -30,6 +30,16 @@ class Frame(NamedTuple):
     noise: NDArray[np.float32]  # (2, 4) shot and read variance of the planes
 
 
+class _Outcome(NamedTuple):
+    """What a network gives: pictures that are ready, and its state."""
+
+    pictures: list[Tensor]
+    state: State
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (*self.pictures, *self.state.tensors)
+
+
 class Runner:
     """A network on a device: keeps its state, cuts tiles, retries when memory or range runs out."""
 
@@ -46,6 +56,7 @@ class Runner:
         self.state: State | None = None
         self.frames = 0
         self._size = (0, 0)  # of the planes before padding
+        self._padded = (0, 0)
 
     def step(self, frame: Frame) -> Tensor | None:
         """Picture (3, 2h, 2w) linear camera RGB on the device, or None while frames are held.
@@ -59,52 +70,49 @@ class Runner:
         planes = _pad(planes, self.network.config.multiple)
         if self.tile is None and self.asked_tile is None:
             self.tile = self._fitting_tile(planes.shape[-2], planes.shape[-1])
-        picture, self.state = self._finite_step(planes, noise)
+        self._padded = (planes.shape[-2], planes.shape[-1])
+        pictures, self.state = self._finite_run(planes, noise)
         self.frames += 1
-        return None if picture is None else self._cropped(picture)
+        return self._cropped(pictures[0]) if pictures else None
 
     def flush(self) -> Iterator[Tensor]:
-        """The pictures that are still held back."""
-        if self.state is None:
-            return
-        with torch.inference_mode():
-            for picture in self.network.flush(self.state):
-                yield self._cropped(picture)
+        """The pictures that are still held back. Raises as `step` does."""
+        if self.state is not None:
+            pictures, _ = self._finite_run(None, None)
+            yield from map(self._cropped, pictures)
 
     def _cropped(self, picture: Tensor) -> Tensor:
         height, width = self._size
         return picture[0, :, : 2 * height, : 2 * width]
 
-    def _finite_step(self, planes: Tensor, noise: Tensor) -> tuple[Tensor | None, State]:
-        """A step whose result is checked; in half precision a bad one is done again in fp32."""
-        picture, state = self._fitting_step(planes, noise, bf16=self.device.bf16)
-        if self.device.bf16 and not _finite(picture, state):
+    def _finite_run(self, planes: Tensor | None, noise: Tensor | None) -> _Outcome:
+        """A run whose result is checked; in half precision a bad one is done again in fp32."""
+        outcome = self._fitting_run(planes, noise, bf16=self.device.bf16)
+        if self.device.bf16 and not _finite(outcome):
             log.warning("frame %d left the range of bf16, done again in fp32", self.frames)
-            picture, state = self._fitting_step(planes, noise, bf16=False)
-        if not _finite(picture, state):
+            outcome = self._fitting_run(planes, noise, bf16=False)
+        if not _finite(outcome):
             raise NotFinite(
                 f"the network's result for frame {self.frames} has NaN or infinity",
                 "damaged weights, or values far outside what it was trained on",
                 "try another --model, or --ratio with a smaller value",
             )
-        return picture, state
+        return outcome
 
-    def _fitting_step(
-        self, planes: Tensor, noise: Tensor, *, bf16: bool
-    ) -> tuple[Tensor | None, State]:
-        """A step in tiles as large as fit; the state is only replaced by a finished one."""
+    def _fitting_run(self, planes: Tensor | None, noise: Tensor | None, *, bf16: bool) -> _Outcome:
+        """A run in tiles as large as fit; the state is only replaced by a finished one."""
         while True:
             try:
-                return self._tiled_step(planes, noise, bf16=bf16)
+                return self._tiled_run(planes, noise, bf16=bf16)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             # Outside of the handler, so that the traceback no longer holds tensors.
-            self._shrink(planes)
+            self._shrink()
 
-    def _shrink(self, planes: Tensor) -> None:
+    def _shrink(self) -> None:
         release_memory(self.device.torch_device)
-        side = self.tile or max(planes.shape[-2:])
+        side = self.tile or max(self._padded)
         if self.asked_tile is not None or side // 2 < MIN_TILE:
             asked = self.asked_tile is not None
             raise MemoryExhausted(
@@ -117,39 +125,37 @@ class Runner:
         log.warning("out of memory: going on with tiles of %d pixels", 2 * self.tile)
 
     @torch.inference_mode()
-    def _tiled_step(
-        self, planes: Tensor, noise: Tensor, *, bf16: bool
-    ) -> tuple[Tensor | None, State]:
-        height, width = planes.shape[-2:]
+    def _tiled_run(self, planes: Tensor | None, noise: Tensor | None, *, bf16: bool) -> _Outcome:
+        """One frame taken in, or the end of the burst for planes None."""
+        height, width = self._padded
         config = self.network.config
         side = self.tile or max(height, width)
         tiles = plan_tiles(height, width, side, config.halo, config.multiple)
         if len(tiles) == 1:
-            return self._network_step(planes, noise, self.state, bf16=bf16)
-        picture: Tensor | None = None
-        tensors: tuple[Tensor, ...] = ()
-        seen = 0
+            return self._network_run(planes, noise, self.state, bf16=bf16)
+        totals: _Outcome | None = None
         for tile in tiles:
-            part, state = self._network_step(
-                tile.cut(planes, height), noise, _cut_state(self.state, tile, height), bf16=bf16
+            part = None if planes is None else tile.cut(planes, height)
+            outcome = self._network_run(
+                part, noise, _cut_state(self.state, tile, height), bf16=bf16
             )
-            if not tensors:
-                tensors = tuple(_blank(t, tile, planes) for t in state.tensors)
-                picture = None if part is None else _blank(part, tile, planes)
-            for total, value in zip(tensors, state.tensors, strict=True):
+            totals = totals or _blank(outcome, tile, (height, width))
+            for value, total in zip(outcome.tensors(), totals.tensors(), strict=True):
                 tile.add(value, total)
-            if picture is not None and part is not None:
-                tile.add(part, picture)
-            seen = state.seen
-        return picture, State(seen, tensors)
+        assert totals is not None
+        return totals
 
-    def _network_step(
-        self, planes: Tensor, noise: Tensor, state: State | None, *, bf16: bool
-    ) -> tuple[Tensor | None, State]:
+    def _network_run(
+        self, planes: Tensor | None, noise: Tensor | None, state: State | None, *, bf16: bool
+    ) -> _Outcome:
         with torch.autocast(self.device.torch_device.type, torch.bfloat16, enabled=bf16):
+            if planes is None or noise is None:
+                assert state is not None
+                return _Outcome([p.float() for p in self.network.flush(state)], state)
             picture, state = self.network.step(planes, noise, state)
         tensors = tuple(t.float() for t in state.tensors)
-        return None if picture is None else picture.float(), State(state.seen, tensors)
+        pictures = [] if picture is None else [picture.float()]
+        return _Outcome(pictures, State(state.seen, tensors))
 
     def _fitting_tile(self, height: int, width: int) -> int | None:
         """None if the whole frame fits into free memory, else the side of a tile that does."""
@@ -192,17 +198,18 @@ def _cut_state(state: State | None, tile: Tile, height: int) -> State | None:
     return State(state.seen, tuple(tile.cut(t, height) for t in state.tensors))
 
 
-def _blank(part: Tensor, tile: Tile, planes: Tensor) -> Tensor:
-    """Zeros over the whole frame at the scale of a tile's result."""
-    height, width = planes.shape[-2:]
+def _blank(outcome: _Outcome, tile: Tile, size: tuple[int, int]) -> _Outcome:
+    """Zeros over the whole frame at the scales of a tile's result."""
     rows, columns = tile.rows, tile.columns
-    return part.new_zeros(
-        *part.shape[:2],
-        height * part.shape[-2] // (rows.stop - rows.start),
-        width * part.shape[-1] // (columns.stop - columns.start),
-    )
+
+    def zeros(part: Tensor) -> Tensor:
+        height = size[0] * part.shape[-2] // (rows.stop - rows.start)
+        width = size[1] * part.shape[-1] // (columns.stop - columns.start)
+        return part.new_zeros(*part.shape[:2], height, width)
+
+    state = State(outcome.state.seen, tuple(map(zeros, outcome.state.tensors)))
+    return _Outcome(list(map(zeros, outcome.pictures)), state)
 
 
-def _finite(picture: Tensor | None, state: State) -> bool:
-    values = state.tensors if picture is None else (picture, *state.tensors)
-    return all(bool(torch.isfinite(v).all()) for v in values)
+def _finite(outcome: _Outcome) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in outcome.tensors())

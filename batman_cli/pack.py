@@ -1,8 +1,11 @@
 """Mosaic to linear planes and back, and the area average of planes."""
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
+Sample = TypeVar("Sample", bound=np.generic)
 Planes = NDArray[np.float32]  # (4, h, w), order R G1 G2 B, linear
 
 
@@ -30,11 +33,14 @@ def unpack(
     """Mosaic (H, W) float32 whose `pack` is `planes`, in the units of black and white."""
     levels = np.asarray(black, np.float32)[:, None, None]
     quads = planes * (np.float32(white) - levels) + levels
-    _, h, w = planes.shape
-    mosaic = np.empty((2 * h, 2 * w), np.float32)
-    mosaic[0::2, 0::2], mosaic[0::2, 1::2] = quads[0], quads[1]
-    mosaic[1::2, 0::2], mosaic[1::2, 1::2] = quads[2], quads[3]
-    return mosaic
+    return interleave(quads.astype(np.float32, copy=False))
+
+
+def interleave(quads: NDArray[Sample]) -> NDArray[Sample]:
+    """Mosaic (..., 2h, 2w) of four planes (..., 4, h, w), values as they are."""
+    *lead, _, h, w = quads.shape
+    cells = np.moveaxis(quads.reshape(*lead, 2, 2, h, w), (-4, -3), (-3, -1))
+    return np.ascontiguousarray(cells.reshape(*lead, 2 * h, 2 * w))
 
 
 def bin_planes(planes: Planes, factor: int) -> Planes:

@@ -2,9 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,6 @@ from torch import Tensor
 
 from batman_cli.ahead import read_ahead
 from batman_cli.amplify import amplify
-from batman_cli.burst import Burst
-from batman_cli.codecs import CODECS
 from batman_cli.develop import develop, plain_demosaic, to_uint16
 from batman_cli.device import Device, choose_device
 from batman_cli.errors import BadInput, BadShot, UsageError
@@ -25,8 +24,7 @@ from batman_cli.plan import Plan, make_plan, read_planes
 from batman_cli.raw import ShotInfo
 from batman_cli.settings import EnhanceSettings
 from batman_cli.stills import StillsWriter, stills_folder
-from batman_cli.tiles import MIN_TILE
-from batman_cli.video import VideoWriter
+from batman_cli.video import VideoWriter, default_output
 from batman_cli.weights import Net, load_network
 
 Picture = NDArray[np.uint16]  # (H, W, 3), sRGB primaries, BT.709 curve, 65535 = 1
@@ -59,8 +57,9 @@ def enhance(
     folder: the shots; output: default is `<folder>.mp4` beside it; on_frame(done, total) is called
     after each frame. Raises the errors of `batman_cli.errors`; then there is no output.
     """
-    run = start(Path(folder), settings or EnhanceSettings())
-    target = Path(output) if output else default_output(Path(folder), run.settings.codec)
+    settings = settings or EnhanceSettings()
+    run = start(make_plan(Path(folder), settings), settings)
+    target = Path(output) if output else default_output(Path(folder), settings.codec)
     return write_video(run, target, on_frame=on_frame)
 
 
@@ -68,12 +67,12 @@ def enhance_frames(
     folder: Path | str, settings: EnhanceSettings | None = None
 ) -> Iterator[Picture]:
     """The enhanced frames of a burst, one by one, as (H, W, 3) uint16."""
-    yield from start(Path(folder), settings or EnhanceSettings()).pictures()
+    settings = settings or EnhanceSettings()
+    yield from start(make_plan(Path(folder), settings), settings).pictures()
 
 
-def start(folder: Path, settings: EnhanceSettings, plan: Plan | None = None) -> "Run":
-    """Everything loaded that a run over a burst needs; `plan` if it has been made already."""
-    plan = plan or make_plan(folder, settings)
+def start(plan: Plan, settings: EnhanceSettings) -> "Run":
+    """Everything loaded that a run needs."""
     network = load_network(settings.model, file=settings.weights)
     return Run(plan, network, choose_device(settings.device, settings.precision), settings)
 
@@ -116,7 +115,8 @@ def write_video(run: "Run", output: Path, *, on_frame: OnFrame | None = None) ->
 def preview(run: "Run", number: int) -> Picture:
     """One enhanced frame, from the few shots around it that it depends on.
 
-    number: index in the burst, from 0. Raises UsageError if there is no such frame.
+    number: index in the burst, from 0. Bad shots found on the way are added to `run.bad`; unless
+    the settings say stop, a neighbour stands in for them. Raises UsageError for no such frame.
     """
     plan, count = run.plan, len(run.plan.burst.sequence)
     if not 0 <= number < count:
@@ -124,20 +124,15 @@ def preview(run: "Run", number: int) -> Picture:
     first, stop = max(0, number - PREVIEW_LEAD), number + run.network.delay + 1
     part = plan.burst.sequence[first:stop]
     shots = tuple(shot for shot in part if isinstance(shot, ShotInfo))
-    bad = tuple(shot for shot in part if isinstance(shot, BadShot))
-    burst: Burst = replace(plan.burst, shots=shots, sequence=part, bad=bad)
-    short = Run(replace(plan, burst=burst), run.network, run.device, run.settings)
-    for index, picture in enumerate(short.pictures()):
-        if first + index == number:
-            return picture
-    raise BadInput(f"frame {number} cannot be read", "its shot is damaged")
-
-
-def default_output(folder: Path, codec: str) -> Path:
-    """`<folder>.mp4` beside the folder; the suffix goes with the codec."""
-    folder = folder.absolute()
-    stem = folder.stem if folder.is_file() else folder.name
-    return folder.parent / f"{stem}{CODECS[codec].suffixes[0]}"
+    burst = replace(plan.burst, shots=shots, sequence=part, bad=())
+    stops = run.settings.on_bad_frame == "stop"
+    # With every place filled, the picture's index is the shot's.
+    settings = run.settings if stops else replace(run.settings, on_bad_frame="repeat")
+    short = Run(replace(plan, burst=burst), run.network, run.device, settings)
+    with closing(short.pictures()) as pictures:
+        picture = next(islice(pictures, number - first, None))
+    run.bad += short.bad
+    return picture
 
 
 def frame_size(plan: Plan, settings: EnhanceSettings) -> tuple[int, int]:
@@ -147,12 +142,12 @@ def frame_size(plan: Plan, settings: EnhanceSettings) -> tuple[int, int]:
     return (2 * width if settings.compare else width), height
 
 
-@dataclass
-class _Inside:
-    """A frame that the network has taken in and not given out."""
+@dataclass(frozen=True)
+class _Place:
+    """A place in the video whose picture is not out yet."""
 
-    planes: Planes | None  # kept for the comparison only
-    copies: int = 1  # one more for each bad shot after it that it stands in for
+    repeat: bool  # shows its neighbour, since its own shot is bad
+    planes: Planes | None = None  # kept for the comparison only
 
 
 class Run:
@@ -161,45 +156,46 @@ class Run:
     def __init__(self, plan: Plan, network: Net, device: Device, settings: EnhanceSettings) -> None:
         """Nothing is read until `pictures` is."""
         self.plan, self.network, self.device, self.settings = plan, network, device, settings
-        # Those of the sequence are noted when their turn comes.
-        self.bad = [shot for shot in plan.burst.bad if shot not in plan.burst.sequence]
-        self._inside: deque[_Inside] = deque()
-        self._late = 0  # copies owed of the picture that was given out last
+        self.bad = list(plan.burst.bad)
+        self._places: deque[_Place] = deque()
         self._matrix = torch.tensor(plan.first.color_matrix, device=device.torch_device)
 
     @property
     def total(self) -> int:
         """Number of pictures, if no further shot turns out to be bad."""
-        repeat = self.settings.on_bad_frame == "repeat"
-        return len(self.plan.burst.sequence if repeat else self.plan.burst.shots)
+        return len(self.plan.burst.sequence)
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Generator[Picture]:
         """Finished pictures in order. Raises BadShot at a bad shot if the settings say stop."""
         last: Picture | None = None
-        owed = 0  # copies for bad shots before the first good one
         with closing(read_ahead(self._decoded())) as shots:
             for rgb in self._inferred(shots):
-                late, self._late = self._late, 0
-                if last is None:
-                    owed = late
-                else:
-                    yield from [last] * late
-                frame = self._inside.popleft()
-                last = self._finish(rgb, frame.planes)
-                yield from [last] * (frame.copies + owed)
-                owed = 0
+                repeats = self._repeats_due()
+                picture = self._finish(rgb, self._places.popleft().planes)
+                yield from [picture if last is None else last] * repeats
+                yield picture
+                last = picture
         if last is None:
             raise BadInput("no shot of the burst can be read", str(self.bad[0]), self.bad[0].fix)
-        yield from [last] * self._late
+        yield from [last] * self._repeats_due()
+
+    def _repeats_due(self) -> int:
+        """Number of places that come before the next good one."""
+        count = 0
+        while self._places and self._places[0].repeat:
+            self._places.popleft()
+            count += 1
+        return count
 
     def _inferred(self, shots: Iterator[tuple[ShotInfo, Planes] | BadShot]) -> Iterator[Tensor]:
         """Linear pictures from the network; the asked tile size counts output pixels."""
         tile = self.settings.tile
-        if tile is not None:
-            if tile != 0 and tile < 2 * MIN_TILE:
-                raise UsageError(f"--tile {tile} is too small", f"{2 * MIN_TILE} is the least")
-            tile //= 2
-        return infer(self.network, self._frames(shots), self.device, tile=tile)
+        return infer(
+            self.network,
+            self._frames(shots),
+            self.device,
+            tile=None if tile is None else tile // 2,
+        )
 
     def _decoded(self) -> Iterator[tuple[ShotInfo, Planes] | BadShot]:
         """Shots in order, decoded and binned (in the read-ahead thread)."""
@@ -211,29 +207,26 @@ class Run:
                 yield shot, read_planes(shot, self.plan.bin)
             except BadShot as error:
                 if self.settings.on_bad_frame == "stop":
+                    fix = error.fix or "copy it again"
+                    error.fix = f"{fix}, or go on without it: --on-bad-frame skip (or repeat)"
                     raise
+                self.bad.append(error)
                 yield error
 
     def _frames(self, shots: Iterator[tuple[ShotInfo, Planes] | BadShot]) -> Iterator[Frame]:
         """Amplified frames for the network; a bad shot only leaves a note."""
         for shot in shots:
             if isinstance(shot, BadShot):
-                self._note(shot)
+                if self.settings.on_bad_frame == "repeat":
+                    self._places.append(_Place(repeat=True))
                 continue
             info, planes = shot
             ratio = self.plan.ratio_of(info)
             planes = amplify(planes, ratio, self.plan.first.white_balance)
             noise = self.plan.noise_of(info).amplified(ratio, self.plan.first.white_balance)
-            self._inside.append(_Inside(planes if self.settings.compare else None))
+            kept = planes if self.settings.compare else None
+            self._places.append(_Place(repeat=False, planes=kept))
             yield Frame(planes, noise)
-
-    def _note(self, shot: BadShot) -> None:
-        self.bad.append(shot)
-        if self.settings.on_bad_frame == "repeat":
-            if self._inside:
-                self._inside[-1].copies += 1
-            else:
-                self._late += 1
 
     def _finish(self, rgb: Tensor, planes: Planes | None) -> Picture:
         """Developed, turned upright and, if asked, beside its plain amplified self."""

@@ -4,16 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batman_cli.amplify import Ratio, choose_ratio, ratio_from_long_exposure
+from batman_cli.amplify import Ratio, choose_ratio, ratio_from_light
 from batman_cli.burst import Burst, open_burst
-from batman_cli.errors import BadInput, BadShot, UsageError
+from batman_cli.errors import BadInput, BadShot
 from batman_cli.noise import Noise, estimate, estimate_single
 from batman_cli.pack import Planes, bin_planes, pack
 from batman_cli.raw import RAW_SUFFIXES, ShotInfo, read_info, read_mosaic
-from batman_cli.settings import BINS, MAX_WIDTH, EnhanceSettings
+from batman_cli.settings import BINS, MAX_WIDTH, EnhanceSettings, check
 
 SAMPLE_PLACES = 3  # pairs of neighbouring shots are looked at, over the length of the burst
 BAD_IN_SAMPLE = 8  # unreadable shots that the sample steps over before it gives up
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A few decoded shots of one exposure."""
+
+    frames: list[Planes]
+    pairs: list[tuple[Planes, Planes]]  # neighbours
 
 
 @dataclass(frozen=True)
@@ -25,17 +33,18 @@ class Plan:
     ratio: Ratio
     noise: Noise  # of the binned planes before amplification
     first: ShotInfo  # whose white balance, matrix and orientation the whole video has
+    metered: ShotInfo  # a shot with the commonest exposure, for which ratio and noise hold
     width: int  # of the frames before rotation, pixels
     height: int
 
     def ratio_of(self, shot: ShotInfo) -> float:
-        """Ratio of one shot: more for one that got less light than the first, if both are known."""
-        light, first = _light(shot), _light(self.first)
-        return self.ratio.value * (first / light if light and first else 1.0)
+        """Ratio of one shot: more for one that got less light than `metered`, if both are known."""
+        light, metered = _light(shot), _light(self.metered)
+        return self.ratio.value * (metered / light if light and metered else 1.0)
 
     def noise_of(self, shot: ShotInfo) -> Noise:
         """Noise of one shot: the ISO setting scales what comes out of the sensor, noise with it."""
-        gain = shot.iso / self.first.iso if shot.iso and self.first.iso else 1.0
+        gain = shot.iso / self.metered.iso if shot.iso and self.metered.iso else 1.0
         return replace(self.noise, shot=self.noise.shot * gain, read=self.noise.read * gain**2)
 
 
@@ -44,6 +53,7 @@ def make_plan(folder: Path, settings: EnhanceSettings) -> Plan:
 
     Raises BadInput if the burst cannot be used, UsageError for settings that cannot be met.
     """
+    check(settings)
     burst = open_burst(
         folder,
         order=settings.order,
@@ -53,16 +63,19 @@ def make_plan(folder: Path, settings: EnhanceSettings) -> Plan:
         stop=settings.stop,
         step=settings.step,
     )
-    factor = _choose_bin(burst.shots[0], settings.bin)
-    pairs = _sample_pairs(burst.shots, factor, stop_at_bad=settings.on_bad_frame == "stop")
+    first = burst.shots[0]
+    factor = _choose_bin(first, settings.bin)
+    alike = _commonest_exposure(burst.shots)
+    sample = _take_sample(alike, factor, stop_at_bad=settings.on_bad_frame == "stop")
     return Plan(
         burst,
         factor,
-        _choose_ratio(burst, pairs, settings),
-        _estimate_noise(burst.shots[0], pairs, factor),
-        burst.shots[0],
-        burst.shots[0].width // (2 * factor) * 2,
-        burst.shots[0].height // (2 * factor) * 2,
+        _choose_ratio(burst.folder, alike[0], sample, settings),
+        _estimate_noise(alike[0], sample, factor),
+        first,
+        alike[0],
+        first.width // (2 * factor) * 2,
+        first.height // (2 * factor) * 2,
     )
 
 
@@ -76,60 +89,57 @@ def read_planes(shot: ShotInfo, factor: int) -> Planes:
 
 def _choose_bin(shot: ShotInfo, asked: int | None) -> int:
     if asked is not None:
-        if asked not in BINS:
-            raise UsageError(f"--bin {asked} is not one of {', '.join(map(str, BINS))}")
         return asked
     return next((b for b in BINS if shot.width // b <= MAX_WIDTH), BINS[-1])
 
 
-def _sample_pairs(
-    shots: Sequence[ShotInfo], factor: int, *, stop_at_bad: bool
-) -> list[tuple[Planes, ...]]:
-    """Pairs of neighbouring shots over the length of the burst; one single for a burst of one.
+def _commonest_exposure(shots: Sequence[ShotInfo]) -> list[ShotInfo]:
+    """The largest group of shots with the same ISO and exposure time, in order."""
+    groups: dict[tuple[float | None, float | None], list[ShotInfo]] = {}
+    for shot in shots:
+        groups.setdefault((shot.iso, shot.exposure_s), []).append(shot)
+    return max(groups.values(), key=len)
 
-    Both of a pair have the exposure of the first shot, for which ratio and noise are found.
+
+def _take_sample(shots: Sequence[ShotInfo], factor: int, *, stop_at_bad: bool) -> _Sample:
+    """Pairs of neighbouring shots over the length of the burst; one frame where there is no pair.
+
+    Raises BadShot at a bad one if `stop_at_bad`, else BadInput if none can be read.
     """
-    shots = [shot for shot in shots if _light(shot) == _light(shots[0])]
-    if len(shots) == 1:
-        return [(read_planes(shots[0], factor),)]
-    places = min(SAMPLE_PLACES, len(shots) // 2)
-    starts = [i * (len(shots) - 2) // max(1, places - 1) for i in range(places)]
-    pairs: list[tuple[Planes, ...]] = []
+    pairs: list[tuple[Planes, Planes]] = []
     bad: list[BadShot] = []
-    for start in starts:
+    places = min(SAMPLE_PLACES, len(shots) // 2)
+    for start in (i * (len(shots) - 2) // max(1, places - 1) for i in range(places)):
         try:
-            pairs.append(tuple(read_planes(shot, factor) for shot in shots[start : start + 2]))
+            first, second = (read_planes(shot, factor) for shot in shots[start : start + 2])
+            pairs.append((first, second))
         except BadShot as error:
             if stop_at_bad:
                 raise
             bad.append(error)
-    return pairs or [(_first_readable(shots, factor, bad),)]
-
-
-def _first_readable(shots: Sequence[ShotInfo], factor: int, bad: list[BadShot]) -> Planes:
+    if pairs:
+        return _Sample([frame for pair in pairs for frame in pair], pairs)
     for shot in shots[:: max(1, len(shots) // BAD_IN_SAMPLE)]:
         try:
-            return read_planes(shot, factor)
+            return _Sample([read_planes(shot, factor)], [])
         except BadShot as error:
+            if stop_at_bad:
+                raise
             bad.append(error)
     raise BadInput("no shot of the burst can be read", str(bad[0]), bad[0].fix)
 
 
 def _choose_ratio(
-    burst: Burst, pairs: Sequence[tuple[Planes, ...]], settings: EnhanceSettings
+    folder: Path, shot: ShotInfo, sample: _Sample, settings: EnhanceSettings
 ) -> Ratio:
     if settings.ratio is not None:
-        if not 0 < settings.ratio < 1e5:
-            raise UsageError(f"--ratio {settings.ratio:g} is not a sensible amplification")
         return Ratio(settings.ratio, "as asked")
-    first = burst.shots[0]
-    long_exposure = _long_exposure(burst.folder)
-    if long_exposure is not None and _light(long_exposure) and _light(first):
-        assert long_exposure.exposure_s and long_exposure.iso and first.exposure_s and first.iso
-        return ratio_from_long_exposure(
-            long_exposure.exposure_s, long_exposure.iso, first.exposure_s, first.iso
-        )
-    return choose_ratio([planes for pair in pairs for planes in pair], first.white_balance)
+    long_exposure = _long_exposure(folder.absolute())
+    light = _light(shot)
+    if long_exposure is not None and light and (long_light := _light(long_exposure)):
+        exposure = f"{long_exposure.exposure_s:g} s at ISO {long_exposure.iso:g}"
+        return ratio_from_light(long_light, light, f"long exposure of {exposure}")
+    return choose_ratio(sample.frames, shot.white_balance)
 
 
 def _long_exposure(folder: Path) -> ShotInfo | None:
@@ -151,10 +161,8 @@ def _light(shot: ShotInfo) -> float | None:
     return shot.exposure_s * shot.iso if shot.exposure_s and shot.iso else None
 
 
-def _estimate_noise(shot: ShotInfo, pairs: Sequence[tuple[Planes, ...]], factor: int) -> Noise:
+def _estimate_noise(shot: ShotInfo, sample: _Sample, factor: int) -> Noise:
     if shot.noise_profile is not None:
         shot_noise, read = shot.noise_profile
         return Noise(shot_noise / factor**2, read / factor**2, "NoiseProfile of the DNG file")
-    if len(pairs[0]) == 1:
-        return estimate_single(pairs[0][0])
-    return estimate([(first, second) for first, second in pairs])
+    return estimate(sample.pairs) if sample.pairs else estimate_single(sample.frames[0])

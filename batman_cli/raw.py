@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from batman_cli.color import color_matrix, white_balance
 from batman_cli.damage import constant_rows, contradicts_levels, damaged_arw2
-from batman_cli.errors import BadShot
+from batman_cli.errors import BadShot, MemoryExhausted
 from batman_cli.quiet import QuietStderr
 from batman_cli.rawfile import (
     HEAD_ROWS,
@@ -144,7 +144,9 @@ def _opened(path: Path) -> Generator[tuple[rawpy.RawPy, RawFile], None, None]:
     except rawpy.LibRawTooBigError:
         refuse(path, "claims a picture too big to decode")
     except (MemoryError, rawpy.LibRawUnsufficientMemoryError):
-        refuse(path, "not enough memory to decode it", "close other programs")
+        raise MemoryExhausted(
+            f"no memory to decode {path.name}", fix="close other programs"
+        ) from None
     except _RAWPY_ERRORS as error:
         refuse(path, f"LibRaw cannot decode it ({plain(error)})")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from batman_cli.errors import BadShot
+from batman_cli.errors import BadShot, MemoryExhausted
 from batman_cli.tiff import TiffImage, TiffInfo, first_rows, read_tiff
 
 MAX_FILE_BYTES = 2**31 - 1  # LibRaw's limit for a buffer
@@ -62,7 +62,9 @@ def read_file(path: Path, *, limit: int = MAX_FILE_BYTES) -> RawFile:
     except PermissionError:
         refuse(path, "permission denied", "allow reading it (chmod u+r)")
     except MemoryError:
-        refuse(path, "not enough memory to read it", "close other programs")
+        raise MemoryExhausted(
+            f"no memory to read {path.name}", fix="close other programs"
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         refuse(path, f"cannot be read ({plain(error)})")
     if not any(content[:4096]):

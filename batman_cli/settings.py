@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
+
+from batman_cli.errors import UsageError
 
 OnBadFrame = Literal["stop", "skip", "repeat"]
 Order = Literal["time", "name"]
@@ -12,6 +14,9 @@ DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 
 BINS = (1, 2, 4)
+MIN_TILE = 256  # pixels; smaller tiles would be mostly the context around them
+MAX_RATIO_ASKED = 1e5
+FPS_RANGE = (Fraction(1, 1000), Fraction(1000))
 MAX_WIDTH = 3840  # pixels; `bin` auto picks the smallest factor whose output is no wider
 
 
@@ -54,3 +59,24 @@ class SimulateSettings:
     height: int | None = None
     file_format: Literal["arw", "arw-uncompressed", "dng"] = "arw"
     seed: int = 1
+
+
+def check(settings: EnhanceSettings) -> None:
+    """Raises UsageError for values that no burst can make sense of."""
+    for name, value, choices in (
+        ("--device", settings.device, get_args(DeviceChoice)),
+        ("--precision", settings.precision, get_args(PrecisionChoice)),
+        ("--on-bad-frame", settings.on_bad_frame, get_args(OnBadFrame)),
+        ("--order", settings.order, get_args(Order)),
+        ("--stills", settings.stills, (None, *get_args(Stills))),
+        ("--bin", settings.bin, (None, *BINS)),
+    ):
+        if value not in choices:
+            known = ", ".join(str(choice) for choice in choices if choice is not None)
+            raise UsageError(f"{name} {value}", f"it is one of {known}", "choose one of these")
+    if settings.ratio is not None and not 0 < settings.ratio <= MAX_RATIO_ASKED:
+        raise UsageError(f"--ratio {settings.ratio:g}", "it is no amplification", "try 100")
+    if settings.tile is not None and settings.tile != 0 and settings.tile < MIN_TILE:
+        raise UsageError(f"--tile {settings.tile}", "it is too small", f"give {MIN_TILE} or more")
+    if settings.fps is not None and not FPS_RANGE[0] <= settings.fps <= FPS_RANGE[1]:
+        raise UsageError(f"--fps {settings.fps}", "no player shows that", "try 20")

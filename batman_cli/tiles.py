@@ -10,8 +10,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from batman_cli import settings
+
 FEATHER = 16  # samples on each side of a seam over which one tile turns into the next
-MIN_TILE = 128  # samples; smaller tiles would be mostly halo
+MIN_TILE = settings.MIN_TILE // 2  # samples
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Tile:
 def plan_tiles(height: int, width: int, tile: int, halo: int, multiple: int) -> list[Tile]:
     """Tiles that cover (height, width) planes, both multiples of `multiple`.
 
-    tile: longest side of what lies between seams; a larger one than the frame gives one tile.
+    tile: longest side of what lies between seams, at least twice FEATHER, or seams would overlap; a
+    larger one than the frame gives one tile.
     """
     rows = _spans(height, tile, halo, multiple)
     columns = _spans(width, tile, halo, multiple)

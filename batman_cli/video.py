@@ -19,9 +19,17 @@ from batman_cli.output import check_target, exclusive, new_part, put_in_place
 
 __all__ = ["CODECS", "Codec", "VideoWriter", "check_output", "ffmpeg_path", "read_clip"]
 
+CLIP_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"})
 QUEUED_FRAMES = 2  # finished frames that wait for ffmpeg while the next is computed
 SKIP_S = 0.1  # seconds of patience per frame skipped in reading, far above what decoding takes
 FPS_LIMIT = 2**31 - 1  # ffmpeg keeps numerator and denominator in 32 bits
+
+
+def default_output(burst: Path, codec: str) -> Path:
+    """`<burst>.mp4` beside the burst, a folder or one raw file; the suffix goes with the codec."""
+    burst = burst.absolute()
+    stem = burst.stem if burst.is_file() else burst.name
+    return burst.parent / f"{stem}{CODECS[codec].suffixes[0]}"
 
 
 def check_output(

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 
 from batman_cli.errors import WeightsError
 from batman_cli.models import Clstm, Cnn3d, build
+from batman_cli.output import check_target
 
 METADATA_KEY = "batman"  # of the safetensors header: a JSON object {kind, config, facts}
 MAX_FILE_BYTES = 2 << 30
@@ -99,20 +99,24 @@ def save(path: Path, network: Net, kind: str, facts: dict[str, Any]) -> None:
 
 
 def import_state(source: Path, kind: str, out: Path) -> None:
-    """Converts a PyTorch state dictionary of the default sizes to a checkpoint.
+    """Converts a PyTorch state dictionary of the default sizes to a new checkpoint.
 
     The pickle is read with `weights_only`, which refuses anything but tensors; there is no way
-    around it. Raises WeightsError if it holds anything else or does not fit the network.
+    around it. Raises WeightsError if it holds anything else or does not fit the network, and
+    OutputError if `out` exists already or cannot be written.
     """
     if out.suffix != ".safetensors" or source.suffix == ".safetensors":
         raise WeightsError(f"{source.name} to {out.name}", "goes from a pickle to .safetensors")
+    check_target(out, overwrite=False)
     network = build(kind, {})
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)
         network.load_state_dict({_strip(str(k)): v for k, v in state.items()})
-    except (OSError, RuntimeError, ValueError, AttributeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:
+        # Whatever a hostile file makes the reader raise: nothing of it has run.
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(f"{source.name} cannot be imported", reason) from error
+    _refuse_not_finite(source, network.state_dict())
     save(out, network, kind, {"summary": f"imported from {source.name}"})
 
 
@@ -144,10 +148,9 @@ def _read(path: Path, *, expected_kind: str | None) -> Net:
             names = {_strip(key): key for key in list(file.keys())[: MAX_TENSORS + 1]}
             _check_shapes(path, network, {k: file.get_slice(v) for k, v in names.items()})
             state = {k: file.get_tensor(v).float() for k, v in names.items()}
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, RuntimeError, TypeError, KeyError, ValueError) as error:
         raise WeightsError(f"{path.name} is not a readable checkpoint", str(error)) from error
-    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-        raise WeightsError(f"{path.name} is damaged", "it holds NaN or infinity")
+    _refuse_not_finite(path, state)
     network.load_state_dict(state)
     return network.eval()
 
@@ -158,7 +161,11 @@ def _header(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
             f"{path.name} is not a batman checkpoint", "its header does not say which network"
         )
     header = json.loads(metadata[METADATA_KEY])
-    if not isinstance(header.get("kind"), str) or not isinstance(header.get("config"), dict):
+    if (
+        not isinstance(header, dict)
+        or not isinstance(header.get("kind"), str)
+        or not isinstance(header.get("config"), dict)
+    ):
         raise WeightsError(f"{path.name} is not a batman checkpoint", "its header is incomplete")
     return header
 
@@ -176,6 +183,11 @@ def _check_shapes(path: Path, network: Net, slices: dict[str, Any]) -> None:
     ]
     if differences:
         raise WeightsError(f"{path.name} does not fit its network", "; ".join(differences[:3]))
+
+
+def _refuse_not_finite(path: Path, state: dict[str, torch.Tensor]) -> None:
+    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+        raise WeightsError(f"{path.name} is damaged", "it holds NaN or infinity")
 
 
 def _strip(key: str) -> str:

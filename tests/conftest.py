@@ -4,17 +4,17 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 from numpy.typing import NDArray
 
-from batman_cli.models import build
 from batman_cli.settings import SimulateSettings
-from batman_cli.simulate.run import SimulatedScene, simulate
-from batman_cli.weights import save
+
+if TYPE_CHECKING:
+    from batman_cli.simulate.run import SimulatedScene
 
 settings.register_profile("any-machine", deadline=None)  # a busy machine is no fault
 settings.load_profile("any-machine")
@@ -31,7 +31,7 @@ RATIO = 20.0
 
 NewBurst = Callable[..., Path]
 Checkpoints = dict[str, Path]
-Scenes = dict[str, SimulatedScene]
+Scenes = dict[str, "SimulatedScene"]
 
 
 def samples(part: str = "") -> Path:
@@ -53,9 +53,11 @@ def photo(height: int = 112, width: int = 160, seed: int = 0) -> NDArray[np.uint
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
     """One simulated dark scene of SHOTS frames for each file format."""
+    from batman_cli.simulate.run import simulate
+
     base = tmp_path_factory.mktemp("scenes")
 
-    def scene(name: str) -> SimulatedScene:
+    def scene(name: str) -> "SimulatedScene":
         asked = SimulateSettings(
             frames=SHOTS,
             ratio=RATIO,
@@ -74,9 +76,15 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
 
     "plain" is a `clstm` with a last layer of zeros: true colours, less noise, no invention.
     """
+    import torch
+
+    from batman_cli.models import build
+    from batman_cli.weights import save
+
     base = tmp_path_factory.mktemp("checkpoints")
     paths: Checkpoints = {}
-    for name, kind, last in (("clstm", "clstm", 0.05), ("3dcnn", "3dcnn", 0.05), ("plain", "clstm", 0)):
+    networks = (("clstm", "clstm", 0.05), ("3dcnn", "3dcnn", 0.05), ("plain", "clstm", 0.0))
+    for name, kind, last in networks:
         torch.manual_seed(1)
         network = build(kind, NARROW)
         torch.nn.init.normal_(network.head.last.weight, std=last)

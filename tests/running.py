@@ -1,5 +1,6 @@
 """Running the command, in this process or in one of its own, and looking at what it made."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -20,8 +21,10 @@ from typer.testing import CliRunner
 from batman_cli.amplify import amplify
 from batman_cli.cli import app
 from batman_cli.develop import develop, plain_demosaic, to_uint16
+from batman_cli.errors import BadShot
 from batman_cli.pack import Planes
 from batman_cli.plan import make_plan, read_planes
+from batman_cli.raw import RAW_SUFFIXES
 from batman_cli.settings import EnhanceSettings
 from batman_cli.weights import load_network
 
@@ -53,10 +56,12 @@ class Video(NamedTuple):
 def call(*words: Word, growing: bool = False) -> Ran:
     """Runs the command in this process; its inputs must come out as they went in.
 
-    growing: new files may appear among the inputs.
+    growing: other files than raw ones may appear or change among the inputs.
     """
     arguments = [str(word) for word in words]
     before = _inputs(arguments, Path.cwd())
+    if growing:
+        before = {path: _raw_alone(old) for path, old in before.items()}
     result = CliRunner().invoke(app, arguments)
     _check_inputs(before, growing=growing)
     crashed = result.exception is not None and not isinstance(result.exception, SystemExit)
@@ -111,9 +116,20 @@ def contents(path: Path) -> dict[Path, tuple[str, int]]:
     }
 
 
+def processes(folder: Path) -> list[int]:
+    """Processes that name something below a folder in their command line."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if os.fsencode(folder) in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
 def probe(path: Path) -> Video:
     """Facts of a video, its frames counted by decoding them."""
-    with av.open(os.fsencode(path)) as container:
+    with path.open("rb") as file, av.open(file, "r") as container:
         stream = container.streams.video[0]
         frames = sum(1 for _ in container.decode(stream))
         assert stream.average_rate
@@ -122,13 +138,13 @@ def probe(path: Path) -> Video:
 
 def pictures(path: Path) -> list[Picture]:
     """The frames of a lossless video, exactly: (H, W, 3) uint16."""
-    with av.open(os.fsencode(path)) as container:
+    with path.open("rb") as file, av.open(file, "r") as container:
         return [_rgb48(frame) for frame in container.decode(video=0)]
 
 
 def mean_colours(path: Path) -> list[NDArray[np.float64]]:
     """Mean R G B of each frame, 0..1."""
-    with av.open(os.fsencode(path)) as container:
+    with path.open("rb") as file, av.open(file, "r") as container:
         frames = container.decode(video=0)
         return [frame.to_ndarray(format="rgb24").mean((0, 1)) / 255 for frame in frames]
 
@@ -168,9 +184,13 @@ def _amplified(
     plan = make_plan(folder, settings)
     balance = plan.first.white_balance
     for shot in plan.burst.shots:
-        ratio = plan.ratio_of(shot)
-        planes = amplify(read_planes(shot, plan.bin), ratio, balance)
-        yield planes, plan.noise.amplified(ratio, balance)
+        ratio, noise = plan.ratio_of(shot), plan.noise_of(shot)
+        try:
+            planes = read_planes(shot, plan.bin)
+        except BadShot:
+            assert settings.on_bad_frame == "skip"
+        else:
+            yield amplify(planes, ratio, balance), noise.amplified(ratio, balance)
 
 
 def _rgb48(frame: av.VideoFrame) -> Picture:
@@ -200,8 +220,11 @@ def _inputs(arguments: Sequence[str], cwd: Path) -> dict[Path, dict[Path, tuple[
 def _check_inputs(before: dict[Path, dict[Path, tuple[str, int]]], *, growing: bool) -> None:
     for path, old in before.items():
         new = contents(path)
-        assert {file: new[file] for file in old} == old
-        assert growing or new == old
+        assert (_raw_alone(new) if growing else new) == old
+
+
+def _raw_alone(files: dict[Path, tuple[str, int]]) -> dict[Path, tuple[str, int]]:
+    return {path: facts for path, facts in files.items() if path.suffix.lower() in RAW_SUFFIXES}
 
 
 def _text(output: bytes) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from batman_cli.amplify import MAX_RATIO, amplify, choose_ratio, ratio_from_long_exposure
+from batman_cli.amplify import MAX_RATIO, amplify, choose_ratio, ratio_from_light
 
 DAYLIGHT = (2.0, 1.0, 1.9)
 
@@ -43,8 +43,9 @@ def test_a_bright_picture_is_left_alone() -> None:
 
 
 def test_ratio_from_exposures() -> None:
-    assert ratio_from_long_exposure(10, 100, 0.1, 100).value == pytest.approx(100)
-    assert ratio_from_long_exposure(10, 100, 0.01, 100).value == MAX_RATIO
+    assert ratio_from_light(1000, 10, "long").value == pytest.approx(100)
+    capped = ratio_from_light(10000, 10, "long")
+    assert capped.value == MAX_RATIO and "1000" in capped.reason
 
 
 def test_white_of_any_camera_becomes_one() -> None:

@@ -134,3 +134,42 @@ def test_read_ahead_is_bounded_and_its_thread_ends() -> None:
     assert len(made) <= 5
     ahead.close()
     assert not [t for t in threading.enumerate() if t.name == "read-ahead"]
+
+
+class FlushProbe:
+    """A sliding-window network that notes what it is asked to flush, and may fail at it."""
+
+    def __init__(self, limit: int = 10**9, *, broken: bool = False) -> None:
+        self.inner, self.limit, self.broken = tiny("3dcnn"), limit, broken
+        self.config, self.delay = self.inner.config, self.inner.delay
+        self.step = self.inner.step
+        self.flushed: list[int] = []
+
+    def flush(self, state: State) -> list[torch.Tensor]:
+        side = int(state.tensors[1].shape[-1])
+        if side * side > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.flushed.append(side)
+        pictures = self.inner.flush(state)
+        return [p * float("nan") for p in pictures] if self.broken else pictures
+
+    def to(self, device: torch.device) -> "FlushProbe":
+        return self
+
+
+def test_last_frames_are_tiled_like_the_others() -> None:
+    burst, probe = frames(3, 384, 384), FlushProbe()
+    tiled = list(infer(probe, iter(burst), CPU, tile=192))
+    assert max(probe.flushed) < 384
+    for picture, whole in zip(tiled, infer(tiny("3dcnn"), iter(burst), CPU, tile=0), strict=True):
+        assert float((picture - whole).abs().max()) <= 1 / 255
+
+
+def test_memory_that_runs_out_at_the_last_frames_shrinks_the_tile() -> None:
+    pictures = list(infer(FlushProbe(350 * 350), iter(frames(3, 384, 384)), CPU))
+    assert len(pictures) == 3
+
+
+def test_nan_in_the_last_frames_is_named() -> None:
+    with pytest.raises(NotFinite):
+        list(infer(FlushProbe(broken=True), iter(frames(3, 64, 64)), CPU))

@@ -4,7 +4,7 @@ from dataclasses import fields
 from typing import Any, Protocol, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from batman_cli.errors import WeightsError
 from batman_cli.models.clstm import Clstm, ClstmConfig
@@ -24,7 +24,7 @@ class Config(Protocol):
 
     @property
     def halo(self) -> int:
-        """Samples of the planes' grid around a tile that its result depends on."""
+        """Samples of the planes' grid around a tile beyond which influence is below 1/255."""
         ...
 
     def as_dict(self) -> dict[str, object]:
@@ -80,8 +80,3 @@ def build(kind: str, config: dict[str, Any]) -> Clstm | Cnn3d:
     if kind == "clstm":
         return Clstm(ClstmConfig(**values))
     return Cnn3d(Cnn3dConfig(**values))
-
-
-def parameters(network: nn.Module) -> int:
-    """Number of trainable values."""
-    return sum(p.numel() for p in network.parameters())

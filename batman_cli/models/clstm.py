@@ -18,7 +18,7 @@ class ClstmConfig:
     memory: int = 16  # channels of the cell's memory, and of its feedback
     head: int = 16  # channels of the full-resolution path
     multiple: int = 16  # sides of the planes must be a multiple of it
-    halo: int = 64  # samples of the planes' grid around a tile that its result depends on
+    halo: int = 64  # samples of the planes' grid around a tile; beyond, influence is below 1/255
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for a JSON file."""

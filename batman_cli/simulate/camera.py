@@ -11,7 +11,7 @@ from torch import Tensor
 
 SPAN = 15871.0  # DN between black and white of the cameras whose noise is tabled below
 DARKEST_GAIN, NOISIEST_GAIN = 0.8, 16.0  # DN per electron; Sony A7S II: ISO 800 to ISO 16000
-ROOM = 64.0  # DN below black that a file still holds, at least
+BELOW_BLACK = 512.0  # DN that a file holds below black; no noise here goes further
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def expose(electrons_dn: Tensor, noise: SensorNoise, generator: torch.Generator)
     rows = noise.row * torch.randn((frames, 2, height, 1), generator=generator)
     raw += rows.repeat_interleave(2, 1)
     raw += noise.bias * torch.randn((1, 4, 1, 1), generator=generator)
-    return raw.round_().clamp_(-ROOM * 8, SPAN)
+    return raw.round_().clamp_(-BELOW_BLACK, SPAN)
 
 
 def pixel_noise(noise: SensorNoise) -> tuple[float, float]:

@@ -5,6 +5,7 @@ testing. The long exposure shows the scene at the fifth shot, the one that SMID'
 """
 
 import datetime
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from batman_cli.errors import BadInput, OutputError, UsageError
-from batman_cli.settings import SimulateSettings
+from batman_cli.pack import interleave
+from batman_cli.settings import MAX_RATIO_ASKED, SimulateSettings
 from batman_cli.simulate.arw import BLACK, MAKE, MODEL, WHITE, write_arw
 from batman_cli.simulate.camera import (
     CAMERAS,
@@ -86,8 +88,10 @@ def _check(settings: SimulateSettings) -> None:
     ):
         if value not in known:
             raise UsageError(f"{option} {value} is unknown", f"known are {', '.join(known)}")
-    if settings.frames < 1 or settings.ratio < 1 or settings.iso < 1:
-        raise UsageError("frames, ratio and ISO must be at least 1")
+    if settings.frames < 1 or settings.iso < 1 or not 1 <= settings.ratio <= MAX_RATIO_ASKED:
+        raise UsageError(f"frames, ISO and ratio are 1 or more, ratio at most {MAX_RATIO_ASKED:g}")
+    if settings.fps <= 0:
+        raise UsageError(f"--fps {settings.fps}", "time must go forward", "try 20")
 
 
 def _simulate_scene(
@@ -104,7 +108,26 @@ def _simulate_scene(
     for folder in (short, long):
         if folder.exists():
             raise OutputError(f"{folder} exists already", fix="choose another -o folder")
-        folder.mkdir(parents=True)
+    try:
+        short.mkdir(parents=True)
+        long.mkdir(parents=True)
+        _write_scene(scene, short, long, settings, generator, on_shot)
+    except BaseException:  # an interrupted scene must not look like a whole one
+        shutil.rmtree(short, ignore_errors=True)
+        shutil.rmtree(long, ignore_errors=True)
+        raise
+    return SimulatedScene(short, long, (width, height))
+
+
+def _write_scene(
+    scene: Tensor,
+    short: Path,
+    long: Path,
+    settings: SimulateSettings,
+    generator: torch.Generator,
+    on_shot: Callable[[], None] | None,
+) -> None:
+    """The shots and the long exposure of clean linear views (T, 3, H, W)."""
     suffix = ".DNG" if settings.file_format == "dng" else ".ARW"
     noise = CAMERAS[settings.camera].at(settings.iso)
     for index, view in enumerate(scene):
@@ -118,7 +141,6 @@ def _simulate_scene(
     seconds = SHUTTER_S * settings.ratio * settings.iso / LONG_ISO
     long_exposure = _exposure(len(scene), LONG_ISO, seconds, settings)
     _write(long / f"0001{suffix}", mosaic, long_exposure, settings.file_format)
-    return SimulatedScene(short, long, (width, height))
 
 
 def _size(source: Source, settings: SimulateSettings) -> tuple[int, int]:
@@ -174,7 +196,7 @@ def _scene(
 
 
 def _texture(photo: Tensor) -> Tensor:
-    """The photo upside down, in its negative's hues: something that stands out from the scene."""
+    """The photo upside down with its channels swapped round, which stands out from the scene."""
     turned = photo.flip(1).roll(1, 0)
     return functional.interpolate(turned[None], scale_factor=0.5, mode="area")[0]
 
@@ -188,9 +210,7 @@ def _mosaic(
     red, green, blue = WHITE_BALANCE
     gain = ratio * torch.tensor([red, green, green, blue])[:, None, None]
     planes = expose(to_planes(camera[None]) / gain * (WHITE - BLACK), noise, generator)
-    values = (planes[0] + BLACK).clamp(0, WHITE).numpy().astype(np.uint16)
-    _, h, w = values.shape
-    return values.reshape(2, 2, h, w).transpose(2, 0, 3, 1).reshape(2 * h, 2 * w)
+    return interleave((planes[0] + BLACK).clamp(0, WHITE).numpy().astype(np.uint16))
 
 
 def _exposure(index: int, iso: int, seconds: float, settings: SimulateSettings) -> Exposure:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from batman_cli.pack import interleave
 from batman_cli.simulate.arw import BLACK, WHITE, arw2_quantise
 from batman_cli.simulate.camera import (
     SPAN,
@@ -111,17 +112,14 @@ def shoot(scene: Tensor, taking: Taking, generator: torch.Generator) -> Burst:
 def _through_arw2(raw: Tensor) -> Tensor:
     """Raw DN (T, 4, h, w) as they come back from a lossy Sony file."""
     frames, _, h, w = raw.shape
-    values = (raw + BLACK).clamp(0, WHITE).numpy().astype(np.uint16)
-    mosaic = np.empty((frames, h, 2, w, 2), np.uint16)
-    mosaic[:, :, 0, :, 0], mosaic[:, :, 0, :, 1] = values[:, 0], values[:, 1]
-    mosaic[:, :, 1, :, 0], mosaic[:, :, 1, :, 1] = values[:, 2], values[:, 3]
-    coded = arw2_quantise(mosaic.reshape(frames * 2 * h, 2 * w)).reshape(mosaic.shape)
+    mosaic = interleave((raw + BLACK).clamp(0, WHITE).numpy().astype(np.uint16))
+    coded = arw2_quantise(mosaic.reshape(frames * 2 * h, 2 * w)).reshape(frames, h, 2, w, 2)
     back = [coded[:, :, i, :, j] for i in (0, 1) for j in (0, 1)]
     return torch.from_numpy(np.stack(back, 1).astype(np.float32)) - BLACK
 
 
 def _clip_views(clip: Clip, frames: int, size: int, generator: torch.Generator) -> Tensor:
-    """A crop of consecutive frames; smaller clips are mirrored at the edges by `_square`."""
+    """A crop of consecutive frames; smaller clips are mirrored at the edges."""
     start = _below(len(clip) - frames + 1, generator)
     y = _below(max(1, clip.shape[1] - size + 1), generator)
     x = _below(max(1, clip.shape[2] - size + 1), generator)

@@ -8,9 +8,8 @@ import numpy as np
 
 from batman_cli.stills import read_image
 from batman_cli.training.bursts import Clip
-from batman_cli.video import read_clip
+from batman_cli.video import CLIP_SUFFIXES, read_clip
 
-CLIP_SUFFIXES = (".mp4", ".mkv", ".mov")
 CLIP_WIDTH = 426  # pixels; smaller than the clips, so that their coding is not learned as detail
 CLIP_FRAMES = 60
 CLIP_WEIGHT = 4  # a clip is drawn as often as so many photos
