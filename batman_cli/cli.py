@@ -56,13 +56,9 @@ def options(
 
 
 def _model_names() -> list[str]:
-    import json
+    from batman_cli.shipped import list_models
 
-    for folder in (Path(__file__).parent, Path(__file__).parents[1]):
-        listing = folder / "weights" / "models.json"
-        if listing.is_file():
-            return list(json.loads(listing.read_text())["models"])
-    return []
+    return list(list_models())
 
 
 @app.command()

@@ -10,6 +10,7 @@ from batman_cli.errors import BatmanError, ExitCode, UsageError
 from batman_cli.plan import Plan, make_plan
 from batman_cli.progress import Reporter
 from batman_cli.settings import EnhanceSettings, SimulateSettings
+from batman_cli.shipped import list_models
 from batman_cli.stills import check_stills, read_image, stills_folder, write_png
 from batman_cli.video import CLIP_SUFFIXES, check_output, default_output, read_clip
 
@@ -72,8 +73,6 @@ def run_simulate(
 
 def list_models_text(reporter: Reporter, echo: Echo) -> None:
     """A line for each shipped checkpoint."""
-    from batman_cli.weights import list_models
-
     for model in list_models().values():
         reporter.event("model", {"name": model.name, "kind": model.kind, **model.facts})
         if not reporter.json:
@@ -82,8 +81,6 @@ def list_models_text(reporter: Reporter, echo: Echo) -> None:
 
 def model_info_text(name: str, reporter: Reporter, echo: Echo) -> None:
     """Everything that models.json says about a checkpoint."""
-    from batman_cli.weights import list_models
-
     models = list_models()
     if name not in models:
         raise UsageError(f"no model '{name}'", f"shipped are {', '.join(models)}")
@@ -97,7 +94,7 @@ def model_info_text(name: str, reporter: Reporter, echo: Echo) -> None:
 
 def verify_models(reporter: Reporter, echo: Echo) -> None:
     """Raises WeightsError at the first damaged checkpoint."""
-    from batman_cli.weights import list_models, load_network
+    from batman_cli.weights import load_network
 
     for model in list_models().values():
         load_network(model.name)

@@ -15,8 +15,9 @@ from batman_cli.device import choose_device, free_memory
 from batman_cli.ffmpeg import encoders, ffmpeg_path
 from batman_cli.pipeline import enhance
 from batman_cli.settings import EnhanceSettings, SimulateSettings
+from batman_cli.shipped import list_models
 from batman_cli.simulate.run import simulate
-from batman_cli.weights import list_models, load_network
+from batman_cli.weights import load_network
 
 PACKAGES = ("batman-cli", "torch", "rawpy", "numpy", "imageio", "imageio-ffmpeg", "safetensors")
 MIN_FREE_BYTES = 2 << 30  # memory and disk; a 20-megapixel frame needs about so much

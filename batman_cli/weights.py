@@ -1,9 +1,7 @@
 """Checkpoints: listed ones by name, others by file. Only safetensors, which holds no code."""
 
-import hashlib
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from safetensors.torch import save_file
 from batman_cli.errors import WeightsError
 from batman_cli.models import Clstm, Cnn3d, build
 from batman_cli.output import check_target
+from batman_cli.shipped import list_models, verify
 
 METADATA_KEY = "batman"  # of the safetensors header: a JSON object {kind, config, facts}
 MAX_FILE_BYTES = 2 << 30
@@ -21,40 +20,6 @@ MAX_TENSORS = 10_000
 PREFIXES = ("module.", "_orig_mod.")  # left by torch's wrappers for parallel and compiled training
 
 Net = Clstm | Cnn3d
-
-
-@dataclass(frozen=True)
-class ListedModel:
-    """One entry of models.json."""
-
-    name: str
-    file: Path
-    sha256: str
-    kind: str
-    facts: dict[str, Any]  # what it was trained on, for how long, its scores, licence, cameras
-
-
-def weights_folder() -> Path:
-    """Where the shipped checkpoints are: in the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    for folder in (package / "weights", package.parent / "weights"):
-        if (folder / "models.json").is_file():
-            return folder
-    raise WeightsError(
-        "the shipped checkpoints are missing", f"no models.json near {package}", "install again"
-    )
-
-
-def list_models() -> dict[str, ListedModel]:
-    """Shipped checkpoints by name."""
-    folder = weights_folder()
-    entries = json.loads((folder / "models.json").read_text())["models"]
-    return {
-        name: ListedModel(
-            name, folder / entry["file"], entry["sha256"], entry["kind"], entry["facts"]
-        )
-        for name, entry in entries.items()
-    }
 
 
 def load_network(model: str | None, *, file: Path | None = None) -> Net:
@@ -75,16 +40,6 @@ def load_network(model: str | None, *, file: Path | None = None) -> Net:
     listed = models[model]
     verify(listed)
     return _read(listed.file, expected_kind=listed.kind)
-
-
-def verify(listed: ListedModel) -> None:
-    """Raises WeightsError unless the file is the one that models.json lists."""
-    if not listed.file.is_file():
-        raise WeightsError(f"{listed.file.name} is missing", str(listed.file.parent))
-    if sha256(listed.file) != listed.sha256:
-        raise WeightsError(
-            f"{listed.file.name} is damaged", "its SHA-256 is not the listed one", "install again"
-        )
 
 
 def save(path: Path, network: Net, kind: str, facts: dict[str, Any]) -> None:
@@ -118,12 +73,6 @@ def import_state(source: Path, kind: str, out: Path) -> None:
         raise WeightsError(f"{source.name} cannot be imported", reason) from error
     _refuse_not_finite(source, network.state_dict())
     save(out, network, kind, {"summary": f"imported from {source.name}"})
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path, *, expected_kind: str | None) -> Net:

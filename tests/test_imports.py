@@ -18,9 +18,10 @@ LAYERS = (
     ("tiff", "damage", "quiet", "color", "rawfile", "raw", "pack", "amplify", "noise"),
     ("develop", "tiles", "simulate"),
     ("timeline", "burst", "models", "ffmpeg", "codecs", "output", "video", "stills", "progress"),
+    ("shipped",),
     ("weights",),
     ("infer",),
-    ("plan", "ahead", "pipeline", "bench", "training"),
+    ("plan", "ahead", "pipeline", "training"),
     ("commands", "doctor"),
     ("cli",),
     ("__main__",),
@@ -29,7 +30,7 @@ LAYERS = (
 # Modules that must be importable without torch, which takes seconds to load.
 TORCH_FREE = (
     *("", "errors", "settings", "tiff", "raw", "pack", "amplify", "noise", "timeline", "burst"),
-    *("video", "stills", "progress", "plan", "commands", "cli", "__main__"),
+    *("video", "stills", "progress", "shipped", "plan", "commands", "cli", "__main__"),
     *("simulate.tiff_writer", "simulate.arw", "simulate.dng"),
 )
 

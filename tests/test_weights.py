@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from test_models import tiny
 
 from batman_cli.errors import WeightsError
+from batman_cli.shipped import list_models, sha256, weights_folder
 from batman_cli.weights import (
     METADATA_KEY,
     import_state,
@@ -132,7 +133,7 @@ def test_one_flipped_bit_in_a_shipped_checkpoint_is_noticed(
 ) -> None:
     for file in weights_folder().iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    monkeypatch.setattr("batman_cli.weights.weights_folder", lambda: tmp_path)
+    monkeypatch.setattr("batman_cli.shipped.weights_folder", lambda: tmp_path)
     victim = tmp_path / "clstm.safetensors"
     data = bytearray(victim.read_bytes())
     data[-100] ^= 1

@@ -7,7 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
-from batman_cli.weights import load_network, save, sha256, weights_folder
+from batman_cli.shipped import sha256, weights_folder
+from batman_cli.weights import load_network, save
 
 
 def publish(name: str, checkpoint: Path, facts: dict[str, str]) -> Path:

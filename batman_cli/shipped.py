@@ -1,0 +1,59 @@
+"""The shipped checkpoints and what models.json says about them; needs no torch."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batman_cli.errors import WeightsError
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """One entry of models.json."""
+
+    name: str
+    file: Path
+    sha256: str
+    kind: str
+    facts: dict[str, Any]  # what it was trained on, for how long, its scores, licence, cameras
+
+
+def weights_folder() -> Path:
+    """Where the shipped checkpoints are: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "weights", package.parent / "weights"):
+        if (folder / "models.json").is_file():
+            return folder
+    raise WeightsError(
+        "the shipped checkpoints are missing", f"no models.json near {package}", "install again"
+    )
+
+
+def list_models() -> dict[str, ListedModel]:
+    """Shipped checkpoints by name."""
+    folder = weights_folder()
+    entries = json.loads((folder / "models.json").read_text())["models"]
+    return {
+        name: ListedModel(
+            name, folder / entry["file"], entry["sha256"], entry["kind"], entry["facts"]
+        )
+        for name, entry in entries.items()
+    }
+
+
+def verify(listed: ListedModel) -> None:
+    """Raises WeightsError unless the file is the one that models.json lists."""
+    if not listed.file.is_file():
+        raise WeightsError(f"{listed.file.name} is missing", str(listed.file.parent))
+    if sha256(listed.file) != listed.sha256:
+        raise WeightsError(
+            f"{listed.file.name} is damaged", "its SHA-256 is not the listed one", "install again"
+        )
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
