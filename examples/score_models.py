@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import rawpy
+from numpy.typing import NDArray
+from skimage import data
+
 from batman_cli import EnhanceSettings, enhance_frames
 from batman_cli.settings import SimulateSettings
 from batman_cli.simulate.run import simulate
 from batman_cli.stills import write_png
-from numpy.typing import NDArray
-from skimage import data
 
 FIFTH = 4  # index of the frame that is compared
 FRAMES = 8
@@ -78,9 +79,8 @@ def main() -> None:
             write_png(args.strips / f"{number:02d}_{title.replace(' ', '_')}.png", row)
     for name, scores in totals.items():
         gains = np.subtract(scores, totals["rawpy"])
-        print(
-            f"{name}: mean {np.mean(scores):.2f} dB, gain {gains.mean():.2f}, least {gains.min():.2f}"
-        )
+        mean = np.mean(scores)
+        print(f"{name}: mean {mean:.2f} dB, gain {gains.mean():.2f}, least {gains.min():.2f}")
 
 
 if __name__ == "__main__":

@@ -13,15 +13,7 @@ from test_models import tiny
 
 from batman_cli.errors import WeightsError
 from batman_cli.shipped import list_models, sha256, weights_folder
-from batman_cli.weights import (
-    METADATA_KEY,
-    import_state,
-    list_models,
-    load_network,
-    save,
-    sha256,
-    weights_folder,
-)
+from batman_cli.weights import METADATA_KEY, import_state, load_network, save
 
 
 @pytest.fixture

@@ -1,0 +1,50 @@
+"""What the examples promise."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import NewBurst
+from running import ROOT, batman, names, probe
+
+from batman_cli.burst import open_burst
+
+
+def test_the_example_burst_is_one() -> None:
+    burst = open_burst(ROOT / "examples" / "burst")
+    assert len(burst.shots) == 20
+    assert burst.warnings == ()
+    assert burst.shots[0].camera == "SONY DSC-RX100M6"
+
+
+@pytest.mark.slow
+def test_the_python_example_runs_as_it_stands(new_burst: NewBurst, tmp_path: Path) -> None:
+    burst = new_burst(4)
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "python_api.py", burst],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 shots of a SONY DSC-RX100M6, 20 frames/s" in done.stdout
+    assert "frame 2: (64, 96, 3) uint16" in done.stdout
+    assert "3/3" in done.stdout
+    assert names(tmp_path) == ["burst", "python_api.mp4"]
+    assert probe(tmp_path / "python_api.mp4").frames == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["clstm", "3dcnn"])
+def test_the_shipped_models_enhance_the_example(model: str, tmp_path: Path) -> None:
+    burst = tmp_path / "burst"
+    burst.mkdir()
+    for shot in sorted((ROOT / "examples" / "burst").iterdir())[:3]:
+        shutil.copy(shot, burst)
+    ran = batman("enhance", burst, "--model", model)
+    assert ran.code == 0, ran.err
+    assert probe(tmp_path / "burst.mp4").frames == 3
