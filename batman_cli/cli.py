@@ -42,6 +42,7 @@ app.add_typer(models_app, name="models")
 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks of errors.")]
 
 
@@ -107,9 +108,7 @@ def enhance(
         OnBadFrame, typer.Option(help="Stop, leave the shot out, or show its neighbour.")
     ] = DEFAULT.on_bad_frame,
     order: Annotated[Order, typer.Option(help="By capture time or by name.")] = DEFAULT.order,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace existing output.")
-    ] = DEFAULT.overwrite,
+    overwrite: Overwrite = DEFAULT.overwrite,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -227,18 +226,14 @@ def models_import(
     source: Annotated[Path, typer.Argument(help="State dictionary (.pt, .pth).")],
     kind: Annotated[Literal["clstm", "3dcnn"], typer.Option(help="Which network it is of.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .safetensors file.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing one.")
-    ] = False,
+    overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Convert a PyTorch file, read without running code, to a checkpoint."""
-    from batman_cli.output import check_target
     from batman_cli.weights import import_state
 
     with _ending(quiet=False, json=False, debug=debug) as reporter:
-        check_target(output, overwrite=overwrite)
-        import_state(source, kind, output)
+        import_state(source, kind, output, overwrite=overwrite)
         reporter.say(f"{output}: use it with --model {kind} --weights {output}")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batman_cli.burst import Burst
-from batman_cli.errors import BatmanError, ExitCode, UsageError
+from batman_cli.errors import BatmanError, ExitCode, OutputError, UsageError
+from batman_cli.output import reason
 from batman_cli.plan import Plan, make_plan
 from batman_cli.progress import Reporter
 from batman_cli.settings import EnhanceSettings, SimulateSettings
@@ -44,6 +45,7 @@ def run_enhance(command: EnhanceCommand, reporter: Reporter) -> ExitCode:
         except BatmanError as error:
             if len(command.bursts) == 1:
                 raise
+            error.what = f"{burst}: {error.what}"
             reporter.fail(error)
             codes.append(error.exit_code)
     made_some = {ExitCode.OK, ExitCode.PARTIAL} & set(codes)
@@ -108,17 +110,19 @@ def _outputs(command: EnhanceCommand) -> list[Path]:
     several, output = len(command.bursts) > 1, command.output
     if output is not None and not several and not output.is_dir():
         return [output]
-    if output is not None and not output.is_dir():
-        if output.suffix:
-            what = f"{output} is one file for {len(command.bursts)} bursts"
-            raise UsageError(what, fix="give -o a folder")
-        if not command.dry_run:
-            output.mkdir(parents=True, exist_ok=True)
+    if output is not None and not output.is_dir() and output.suffix:
+        what = f"{output} is one file for {len(command.bursts)} bursts"
+        raise UsageError(what, fix="give -o a folder")
     videos = [default_output(burst, command.settings.codec) for burst in command.bursts]
     if output is not None:
         videos = [output / video.name for video in videos]
     if len(set(videos)) < len(videos):
         raise UsageError("two bursts have the same name", fix="run them one by one with -o")
+    if output is not None and not command.dry_run:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make {output}", reason(error), "choose another") from error
     return videos
 
 
@@ -126,7 +130,8 @@ def _enhance_one(
     burst: Path, output: Path, command: EnhanceCommand, reporter: Reporter
 ) -> ExitCode:
     settings = command.settings
-    if command.preview is None:
+    planned = command.dry_run and len(command.bursts) > 1 and not output.parent.exists()
+    if command.preview is None and not planned:
         # Once without sizes, so that nothing is read for an output that cannot be.
         check_output(
             output,

@@ -53,16 +53,16 @@ def save(path: Path, network: Net, kind: str, facts: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def import_state(source: Path, kind: str, out: Path) -> None:
+def import_state(source: Path, kind: str, out: Path, *, overwrite: bool) -> None:
     """Converts a PyTorch state dictionary of the default sizes to a new checkpoint.
 
     The pickle is read with `weights_only`, which refuses anything but tensors; there is no way
     around it. Raises WeightsError if it holds anything else or does not fit the network, and
-    OutputError if `out` exists already or cannot be written.
+    OutputError if `out` exists already (without `overwrite`) or cannot be written.
     """
     if out.suffix != ".safetensors" or source.suffix == ".safetensors":
         raise WeightsError(f"{source.name} to {out.name}", "goes from a pickle to .safetensors")
-    check_target(out, overwrite=False)
+    check_target(out, overwrite=overwrite)
     network = build(kind, {})
     try:
         state = torch.load(source, map_location="cpu", weights_only=True)

@@ -423,6 +423,7 @@ def test_a_dry_run_needs_no_torch_and_writes_nothing(
     before = [path.stat().st_mtime_ns for path in (tmp_path, *bursts)]
     ran = batman("enhance", *bursts, "-o", tmp_path / "videos", "--dry-run", env=without_torch)
     assert ran.code == 0, ran.err
+    assert ran.out == ""
     for name in "ab":
         assert f"would write {tmp_path / 'videos' / name}.mp4" in ran.err
     assert [path.stat().st_mtime_ns for path in (tmp_path, *bursts)] == before

@@ -12,7 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FORMATS, HEIGHT, KINDS, RATIO, WIDTH, Checkpoints, NewBurst, Scenes, samples
+import torch
+from conftest import (
+    FORMATS,
+    HEIGHT,
+    KINDS,
+    RATIO,
+    WIDTH,
+    Checkpoints,
+    NewBurst,
+    Scenes,
+    photo,
+    samples,
+)
+from numpy.typing import NDArray
 from running import (
     Picture,
     Word,
@@ -27,8 +40,10 @@ from running import (
 
 from batman_cli import Result, enhance, enhance_frames
 from batman_cli.errors import BadShot
-from batman_cli.settings import EnhanceSettings
+from batman_cli.settings import EnhanceSettings, SimulateSettings
 from batman_cli.simulate.dng import write_dng
+from batman_cli.simulate.run import simulate
+from batman_cli.simulate.scenes import srgb_to_linear
 from batman_cli.simulate.tiff_writer import Exposure
 
 FPS = Fraction(20)
@@ -112,6 +127,29 @@ def test_every_format_shows_the_scene(
     dark = lossless(tmp_path / "burst", *options, "--ratio", "1")
     assert error < 0.06
     assert dark[4].mean() < 0.4 * bright.mean()
+
+
+def test_colours_are_those_of_the_scene(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    """From the photo through the camera's own colours and back, patch by patch."""
+    source = photo()
+    asked = SimulateSettings(frames=1, motion="static", width=WIDTH, height=HEIGHT)
+    scene = simulate([source[None]], tmp_path / "scenes", asked)[0]
+    options = ("--model", "clstm", "--weights", checkpoints["plain"], "--device", "cpu")
+    (frame,) = lossless(scene.long, *options, "--ratio", "1", "--compare")
+    top, left = (source.shape[0] - HEIGHT) // 2, (source.shape[1] - WIDTH) // 2
+    truth = srgb_to_linear(
+        torch.from_numpy(source[top : top + HEIGHT, left : left + WIDTH]) / 255
+    ).numpy()
+    coded = frame[:, :WIDTH] / 65535  # the plain half: nothing of it is smoothed
+    linear = np.where(coded < 0.081, coded / 4.5, ((coded + 0.0993) / 1.0993) ** (1 / 0.45))
+    error = patches(linear) - patches(truth)
+    assert np.sqrt(np.mean(error**2)) < 0.01
+    assert patches(truth).std(axis=2).mean() > 0.1  # there are colours to be lost
+
+
+def patches(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean colours of 8 x 8 patches, away from their edges."""
+    return image.reshape(HEIGHT // 8, 8, WIDTH // 8, 8, 3)[:, 2:6, :, 2:6].mean((1, 3))
 
 
 def test_the_same_command_gives_the_same_bytes(

@@ -57,7 +57,7 @@ def test_a_pickle_never_runs_whatever_its_name(tmp_path: Path, suffix: str) -> N
     with pytest.raises(WeightsError):
         load_network("clstm", file=path)
     with pytest.raises(WeightsError):
-        import_state(path, "clstm", tmp_path / "out.safetensors")
+        import_state(path, "clstm", tmp_path / "out.safetensors", overwrite=False)
     assert not canary.exists() and not (tmp_path / "out.safetensors").exists()
 
 
@@ -107,7 +107,7 @@ def test_import_of_an_honest_pickle(tmp_path: Path) -> None:
 
     network = build("clstm", {})
     torch.save({f"module.{k}": v for k, v in network.state_dict().items()}, tmp_path / "a.pt")
-    import_state(tmp_path / "a.pt", "clstm", tmp_path / "a.safetensors")
+    import_state(tmp_path / "a.pt", "clstm", tmp_path / "a.safetensors", overwrite=False)
     load_network("clstm", file=tmp_path / "a.safetensors")
 
 

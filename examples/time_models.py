@@ -1,0 +1,65 @@
+"""Times the shipped networks on a 1374 x 918 frame and counts their multiply-adds.
+
+python examples/time_models.py
+"""
+
+import math
+import statistics
+import time
+
+import torch
+from torch import nn
+
+from batman_cli import load_network
+from batman_cli.models import Clstm, Cnn3d
+
+HEIGHT, WIDTH = 464, 688  # samples of the planes' grid: 1374 x 918, padded
+RUNS = 5
+
+
+def multiply_adds(network: Clstm | Cnn3d) -> float:
+    """Of the convolutions of one step, in 1e9."""
+    counts: list[int] = []
+
+    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d | nn.Conv3d)
+        counts.append(output.numel() * layer.in_channels * math.prod(layer.kernel_size))
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d | nn.Conv3d)
+    ]
+    steps(network, bf16=False)
+    for hook in hooks:
+        hook.remove()
+    return sum(counts) / (RUNS + 1) / 1e9
+
+
+@torch.inference_mode()
+def steps(network: Clstm | Cnn3d, *, bf16: bool) -> float:
+    """Median seconds of a step, after one to warm up."""
+    planes = 0.3 + 0.1 * torch.randn(1, 4, HEIGHT, WIDTH)
+    noise, state = torch.full((1, 2, 4), 0.01), None
+    seconds: list[float] = []
+    for _ in range(RUNS + 1):
+        began = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            _, state = network.step(planes, noise, state)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[1:])
+
+
+def main() -> None:
+    """A line for each network."""
+    for name in ("clstm", "3dcnn"):
+        network = load_network(name)
+        full, half = steps(network, bf16=False), steps(network, bf16=True)
+        gmac = multiply_adds(network)
+        print(
+            f"{name}: {gmac:.1f} GMAC, fp32 {full:.2f} s, bf16 {half:.2f} s ({half / full:.1f} x)"
+        )
+
+
+if __name__ == "__main__":
+    main()
