@@ -30,6 +30,10 @@ def check_target(path: Path, *, overwrite: bool) -> Path:
     if os.path.lexists(target) and not overwrite:
         raise exists_already(target)
     check_folder(target)
+    longest = os.pathconf(target.parent, "PC_NAME_MAX")
+    if len(os.fsencode(target.name)) > longest:
+        fix = "Give a shorter name with -o."
+        raise OutputError(target.name, f"the name is too long, {longest} bytes at most", fix)
     return target
 
 
