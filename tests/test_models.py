@@ -187,3 +187,18 @@ def test_padding_mode_of_the_grid_is_kept() -> None:
         picture = stream(tiny("3dcnn"), *burst(3, side, side))[0]
         assert picture.shape[-1] == 2 * side
         assert functional.avg_pool2d(picture, 2).shape[-1] == side
+
+
+def test_a_change_of_colour_alone_starts_the_average_anew() -> None:
+    """Red and green of equal brightness: the mean of the planes stays the same."""
+    generator = torch.Generator().manual_seed(4)
+    fusion, mean, variance = Fusion(), None, None
+    noise = torch.tensor([[[0.0] * 4, [0.01] * 4]])
+    red, green = torch.tensor([0.7, 0.1, 0.1, 0.1]), torch.tensor([0.1, 0.4, 0.4, 0.1])
+    with torch.no_grad():
+        for colour in (red, red, red, green):
+            frame = colour[:, None, None] + 0.1 * torch.randn((1, 4, 64, 64), generator=generator)
+            step = fusion(frame, noise, mean, variance)
+            mean, variance = step.mean, step.variance
+    assert mean is not None
+    assert torch.allclose(mean.mean((0, 2, 3)), green, atol=0.01)

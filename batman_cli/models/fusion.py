@@ -12,6 +12,7 @@ from torch.nn import functional
 
 RADIUS = 2  # samples; motion is judged by means over 5x5
 BOX_SAMPLES = (2 * RADIUS + 1) ** 2
+COLOUR_STEEPNESS, COLOUR_THRESHOLD = 3.0, 2.5  # of the mean over planes; in variances
 CEILING = 1.5  # lamps amplified a hundredfold reach any value; white is 1, the rest is noise
 SQRT_OFFSET = 1e-3  # keeps the slope of the signed square root finite at zero
 
@@ -59,11 +60,18 @@ class Fusion(nn.Module):
         return Fused(fused, left, frame_variance)
 
     def _motion(self, difference: Tensor, variance: Tensor) -> Tensor:
-        """Belief in 0..1, (B, 1, h, w), that the difference is more than noise."""
-        mean_difference = box(difference.mean(1, keepdim=True))
-        expected = variance.mean(1, keepdim=True) / (4 * BOX_SAMPLES)
-        score = box(mean_difference**2 / (expected * self.log_correlation.exp()))
-        return torch.sigmoid(self.steepness * (score - self.threshold))
+        """Belief in 0..1, (B, 1, h, w), that the difference is more than noise.
+
+        Two tests: of the mean of all planes, which has the least noise, and of each plane, which
+        sees a change of colour at equal brightness.
+        """
+        allowed = self.log_correlation.exp() / BOX_SAMPLES
+        brightness = box(difference.mean(1, keepdim=True)) ** 2
+        brightness = box(brightness / (variance.mean(1, keepdim=True) / 4 * allowed))
+        colour = box((box(difference) ** 2 / (variance * allowed)).mean(1, keepdim=True))
+        same = torch.sigmoid(self.steepness * (self.threshold - brightness))
+        same = same * torch.sigmoid(COLOUR_STEEPNESS * (COLOUR_THRESHOLD - colour))
+        return 1 - same
 
 
 def box(x: Tensor) -> Tensor:

@@ -69,6 +69,9 @@ def simulate(
     OutputError if a scene's folder exists already or cannot be written.
     """
     _check(settings)
+    for source in sources:  # all of them before the first is written
+        _size(source, settings)
+        _check_length(source, settings.frames)
     scenes: list[SimulatedScene] = []
     try:
         for number, source in enumerate(sources, 1):
@@ -92,6 +95,14 @@ def _check(settings: SimulateSettings) -> None:
         raise UsageError(f"frames, ISO and ratio are 1 or more, ratio at most {MAX_RATIO_ASKED:g}")
     if settings.fps <= 0:
         raise UsageError(f"--fps {settings.fps}", "time must go forward", "try 20")
+
+
+def _check_length(source: Source, frames: int) -> None:
+    if 1 < len(source) < frames:
+        raise BadInput(
+            f"the clip has {len(source)} frames, not {frames}",
+            fix="use --frames with a smaller number, or a longer clip",
+        )
 
 
 def _simulate_scene(
@@ -182,11 +193,6 @@ def _scene(
     if len(source) == 1:
         path = camera_path(settings.motion, settings.frames, generator)
         scene = views(frames[0], path, height, width)
-    elif len(source) < settings.frames:
-        raise BadInput(
-            f"the clip has {len(source)} frames, not {settings.frames}",
-            fix="use --frames with a smaller number, or a longer clip",
-        )
     else:
         top, left = (frames.shape[2] - height) // 2, (frames.shape[3] - width) // 2
         scene = frames[: settings.frames, :, top : top + height, left : left + width]
