@@ -281,7 +281,8 @@ def _ending(*, quiet: bool, json: bool, debug: bool) -> Generator["Reporter"]:
     from batman_cli.progress import Reporter
 
     reporter = Reporter(quiet=quiet, json=json)
-    logging.basicConfig(handlers=[_Warnings(reporter)], level=logging.WARNING, force=True)
+    library, warnings = logging.getLogger("batman_cli"), _Warnings(reporter)
+    library.addHandler(warnings)
     try:
         yield reporter
     except BatmanError as error:
@@ -301,6 +302,8 @@ def _ending(*, quiet: bool, json: bool, debug: bool) -> Generator["Reporter"]:
         fault = BatmanError("a fault in batman", what, "run again with --debug and report it")
         reporter.fail(fault)
         raise typer.Exit(ExitCode.BUG) from None
+    finally:
+        library.removeHandler(warnings)
 
 
 def _trace(debug: bool) -> None:

@@ -1,6 +1,7 @@
 """Options, exit codes, what is said and to whom, and how soon."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -504,3 +505,8 @@ def test_doctor_examines_and_tries(capfd: pytest.CaptureFixture[str]) -> None:
     assert found[-1]["name"] == "trial run"
     assert found[-1]["ok"] is True
     assert capfd.readouterr().err == ""
+
+
+def test_a_command_leaves_no_log_handler_behind(tmp_path: Path) -> None:
+    call("enhance", tmp_path / "nowhere")
+    assert not logging.getLogger("batman_cli").handlers
