@@ -6,8 +6,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -303,7 +303,7 @@ def test_the_bare_coding_names_its_rule_for_widths():
 
 def to_dng(path: Path, mosaic, *, exposure=EXPOSURE, **changes):
     values: dict[str, Any] = {"black": 512, "white": 16383, "xyz_to_camera": OTHER_CAMERA}
-    camera = {"make": "Example", "model": "One"}
+    camera: dict[str, Any] = {"make": "Example", "model": "One"}
     write_dng(path, mosaic, exposure, **{**values, **camera, **changes})
     return read(path)
 
