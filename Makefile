@@ -30,7 +30,7 @@ check: $(DEV) ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not fault"
 
 format: $(DEV) ## rewrite the code as `make check` wants it
 	$(BIN)/ruff format .

@@ -46,6 +46,8 @@ from batman_cli.simulate.run import simulate
 from batman_cli.simulate.scenes import srgb_to_linear
 from batman_cli.simulate.tiff_writer import Exposure
 
+pytestmark = pytest.mark.slow  # a real ffmpeg many times over: part of `make test` only
+
 FPS = Fraction(20)
 
 

@@ -22,6 +22,8 @@ from batman_cli import codecs, ffmpeg
 from batman_cli.errors import BadInput, OutputError, UsageError
 from batman_cli.video import CODECS, VideoWriter, check_output, read_clip
 
+pytestmark = pytest.mark.slow  # a real ffmpeg many times over: part of `make test` only
+
 FPS = Fraction(25)
 WIDTH, HEIGHT = 64, 48
 PATCHES = (  # 8-bit RGB
