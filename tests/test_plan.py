@@ -37,6 +37,17 @@ def dark_shot(path: Path, *, iso: int, exposure_s: float, gain: float, seed: int
     write_arw(path, mosaic, exposure, lossy=False)
 
 
+def burst_with_a_short_first_shot(folder: Path, *, shots: int) -> None:
+    for number in range(shots):
+        dark_shot(
+            folder / f"{number:05d}.ARW",
+            iso=6400,
+            exposure_s=1 / 100 if number == 0 else 1 / 50,
+            gain=6.0,
+            seed=number,
+        )
+
+
 def test_ratio_comes_from_the_long_exposure_however_the_folder_is_named(
     scenes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,14 +79,7 @@ def test_noise_is_taken_from_shots_of_one_exposure_and_iso(tmp_path: Path) -> No
 
 
 def test_a_shot_with_half_the_light_gets_twice_the_ratio(tmp_path: Path) -> None:
-    for number in range(5):
-        dark_shot(
-            tmp_path / f"{number:05d}.ARW",
-            iso=6400,
-            exposure_s=1 / 100 if number == 0 else 1 / 50,
-            gain=6.0,
-            seed=number,
-        )
+    burst_with_a_short_first_shot(tmp_path, shots=5)
     plan = make_plan(tmp_path, EnhanceSettings(order="name"))
     assert plan.metered.exposure_s == pytest.approx(1 / 50)
     dim, bright = plan.burst.shots[:2]
@@ -83,14 +87,7 @@ def test_a_shot_with_half_the_light_gets_twice_the_ratio(tmp_path: Path) -> None
 
 
 def test_a_damaged_first_shot_of_its_own_exposure_can_be_skipped(tmp_path: Path) -> None:
-    for number in range(4):
-        dark_shot(
-            tmp_path / f"{number:05d}.ARW",
-            iso=6400,
-            exposure_s=1 / 100 if number == 0 else 1 / 50,
-            gain=6.0,
-            seed=number,
-        )
+    burst_with_a_short_first_shot(tmp_path, shots=4)
     first = tmp_path / "00000.ARW"
     content = bytearray(first.read_bytes())
     content[-SIZE[0] * SIZE[1] :] = bytes(SIZE[0] * SIZE[1])

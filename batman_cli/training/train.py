@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from batman_cli.develop import develop, develop_unclipped
-from batman_cli.models import Clstm, Cnn3d, build
+from batman_cli.models import build
 from batman_cli.training.bursts import Burst, draw_burst
 from batman_cli.training.library import load_library
-from batman_cli.weights import load_network, save
+from batman_cli.weights import Net, load_network, save
 
 SIZE = 192  # pixels, side of a training burst
 VALIDATION_FRAMES = 8
@@ -30,7 +30,6 @@ VALIDATION_SEED = 7
 REPORT_EVERY, SAVE_EVERY = 25, 150  # steps
 FIFTH = 4  # index of the frame that SMID's protocol scores
 
-Net = Clstm | Cnn3d
 log = logging.getLogger(__name__)
 
 
