@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from batman_cli.errors import WeightsError
 from batman_cli.models import Clstm, Cnn3d, State, build
-from batman_cli.models.fusion import Fusion, signed_sqrt, square
+from batman_cli.models.blocks import activate
+from batman_cli.models.fusion import Fused, Fusion, signed_sqrt, square
 
 TINY = {"widths": (8, 8, 8, 8), "head": 4}
 KINDS = ("clstm", "3dcnn")
@@ -45,30 +46,68 @@ def test_as_many_pictures_as_frames_for_any_length(kind: str, frames: int) -> No
     assert all(p.shape == (1, 3, 64, 96) and bool(torch.isfinite(p).all()) for p in pictures)
 
 
+def sliding(radius: int) -> Cnn3d:
+    """A small network in which all frames of the window have an effect on the picture."""
+    torch.manual_seed(radius)
+    network = build("3dcnn", TINY | {"radius": radius}).eval()
+    assert isinstance(network, Cnn3d)
+    for name, values in network.named_parameters():
+        if name.startswith(("window", "head.last")):
+            torch.nn.init.normal_(values, std=0.1)
+    return network
+
+
+def encoded(network: Cnn3d, planes: Tensor, noise: Tensor) -> tuple[list[Fused], list[Tensor]]:
+    """The fused frames of a burst and their features."""
+    mean = variance = None
+    fused: list[Fused] = []
+    for frame in planes:
+        fused.append(network.fusion(frame, noise, mean, variance))
+        mean, variance, _ = fused[-1]
+    return fused, [network.trunk(step) for step in fused]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("radius", [1, 2, 3])
+@pytest.mark.parametrize("frames", [1, 2, 3, 5, 12])
+def test_stream_equals_3d_convolutions_over_the_whole_burst(frames: int, radius: int) -> None:
+    """By definition: both ends of the burst replicated, then one Conv3d after the other."""
+    network = sliding(radius)
+    planes, noise = burst(frames)
+    fused, features = encoded(network, planes, noise)
+    correction = torch.stack([features[0]] * radius + features + [features[-1]] * radius, 2)
+    for index, layer in enumerate(network.window.layers):
+        plain = nn.Conv3d(8, 8, 3, padding=(0, 1, 1))
+        plain.load_state_dict(layer.state_dict())
+        correction = plain(activate(correction) if index else correction)
+    pictures = stream(network, planes, noise)
+    assert len(pictures) == frames
+    for centre, picture in enumerate(pictures):
+        mean, variance, _ = fused[centre]
+        direct = network.head(features[centre] + correction[:, :, centre], mean, variance)
+        assert torch.allclose(picture, direct, atol=1e-5)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("frames", [1, 2, 3, 5, 12])
 def test_sliding_window_equals_direct_evaluation_of_each_window(frames: int) -> None:
-    network = tiny("3dcnn")
-    assert isinstance(network, Cnn3d)
+    """To the last bit, and so wherever in the burst a window lies."""
+    network = sliding(2)
     planes, noise = burst(frames)
-    mean = variance = None
-    fused = []
-    for frame in planes:
-        step = network.fusion(frame, noise, mean, variance)
-        mean, variance = step.mean, step.variance
-        fused.append(step)
-    features = [network.trunk(step) for step in fused]
+    fused, features = encoded(network, planes, noise)
+    first, last = network.window.layers
     for centre, picture in enumerate(stream(network, planes, noise)):
-        around = [min(max(centre + i, 0), frames - 1) for i in range(-2, 3)]
-        window = torch.stack([features[i] for i in around], 2)
-        refined = features[centre] + network.window(window)
+        window = [features[min(max(centre + i, 0), frames - 1)] for i in range(-2, 3)]
+        inner = [activate(first(torch.cat(window[i : i + 3], 1))) for i in range(3)]
+        refined = features[centre] + last(torch.cat(inner, 1))
         direct = network.head(refined, fused[centre].mean, fused[centre].variance)
         assert torch.equal(picture, direct)
 
 
 @torch.no_grad()
-def test_recurrent_state_carries_everything() -> None:
-    network = tiny("clstm")
+@pytest.mark.parametrize("kind", KINDS)
+def test_state_carries_everything(kind: str) -> None:
+    network = tiny(kind)
     planes, noise = burst(6)
     whole = stream(network, planes, noise)
     state = None
@@ -79,7 +118,7 @@ def test_recurrent_state_carries_everything() -> None:
     for index in range(3, 6):
         picture, copied = network.step(planes[index], noise, copied)
         assert picture is not None
-        assert torch.equal(picture, whole[index])
+        assert torch.equal(picture, whole[index - network.delay])
 
 
 @pytest.mark.parametrize("kind", KINDS)
