@@ -15,8 +15,8 @@ from batman_cli.simulate.camera import (
     expose,
     pixel_noise,
     to_planes,
-    tukey_lambda_sd,
 )
+from batman_cli.simulate.draws import tukey_lambda_sd
 from batman_cli.simulate.scenes import camera_path, srgb_to_linear, views
 
 

@@ -5,9 +5,22 @@ DN are raw units of a 14-bit sensor above black, whose white lies SPAN above bla
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from batman_cli.simulate.arw import (
+    BLACK,
+    BLOCK_PIXELS,
+    CODE_OF_VALUE,
+    DELTA_BITS,
+    LARGEST_SHIFT,
+    LEVEL_OF_CODE,
+    WHITE,
+)
+from batman_cli.simulate.draws import averaged_tail, poisson, tukey_lambda
 
 SPAN = 15871.0  # DN between black and white of the cameras whose noise is tabled below
 DARKEST_GAIN, NOISIEST_GAIN = 0.8, 16.0  # DN per electron; Sony A7S II: ISO 800 to ISO 16000
@@ -23,6 +36,24 @@ class SensorNoise:
     tail: float | None  # shape of the Tukey lambda distribution of read noise; None: normal
     row: float  # DN, standard deviation of the offset that a whole row shares
     bias: float  # DN, standard deviation of the black level's error, one value for each plane
+    step: float = 1.0  # DN that values are rounded to; 0: not rounded
+
+    def binned(self, factor: int) -> "SensorNoise":
+        """Noise of planes averaged over factor x factor samples, as `pack.bin_planes` does.
+
+        Averaged electrons are Poisson numbers again. The average of rounding errors is nearly
+        normal, so it counts as read noise.
+        """
+        if factor == 1:
+            return self
+        return SensorNoise(
+            gain=self.gain / factor**2,
+            read=math.hypot(self.read, self.step / math.sqrt(12)) / factor,
+            tail=None if self.tail is None else averaged_tail(self.tail, factor**2),
+            row=self.row / math.sqrt(factor),  # rows of one colour
+            bias=self.bias,
+            step=0.0,
+        )
 
 
 @dataclass(frozen=True)
@@ -93,7 +124,7 @@ SRGB_TO_XYZ = (
 
 def camera_from_srgb(xyz_to_camera: Tensor) -> Tensor:
     """(3, 3) linear sRGB to white-balanced camera RGB; rows sum to 1, so white stays white."""
-    matrix = xyz_to_camera @ torch.tensor(SRGB_TO_XYZ)
+    matrix = xyz_to_camera @ xyz_to_camera.new_tensor(SRGB_TO_XYZ)
     return matrix / matrix.sum(1, keepdim=True)
 
 
@@ -121,34 +152,67 @@ def to_planes(rgb: Tensor) -> Tensor:
 def expose(electrons_dn: Tensor, noise: SensorNoise, generator: torch.Generator) -> Tensor:
     """Raw values of dark planes: shot, read and row noise, black-level error, rounding.
 
-    electrons_dn: (T, 4, h, w) noise-free DN above black. Returns the same shape: whole DN above
-    black, negative where noise makes them so, clipped at SPAN.
+    electrons_dn: (T, 4, h, w) float32, noise-free DN above black. Returns the same shape: DN above
+    black (whole ones for a step of 1), negative where noise makes them so, at most SPAN.
+    generator: of the device of the planes.
     """
     frames, _, height, _ = electrons_dn.shape
-    raw = torch.poisson((electrons_dn / noise.gain).clamp_min(0), generator=generator) * noise.gain
-    raw += noise.read * _read_noise(electrons_dn.shape, noise.tail, generator)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, device=electrons_dn.device)
+
+    raw = poisson((electrons_dn / noise.gain).clamp_min_(0), generator).mul_(noise.gain)
+    if noise.tail is None:
+        raw.add_(normal(*electrons_dn.shape), alpha=noise.read)
+    else:
+        shape = tukey_lambda(electrons_dn.shape, noise.tail, generator, electrons_dn.device)
+        raw.add_(shape, alpha=noise.read)
     # R and G1 lie on one sensor row, G2 and B on the next.
-    rows = noise.row * torch.randn((frames, 2, height, 1), generator=generator)
-    raw += rows.repeat_interleave(2, 1)
-    raw += noise.bias * torch.randn((1, 4, 1, 1), generator=generator)
-    return raw.round_().clamp_(-BELOW_BLACK, SPAN)
+    raw += noise.row * normal(frames, 2, height, 1).repeat_interleave(2, 1)
+    raw += noise.bias * normal(1, 4, 1, 1)
+    if noise.step:
+        raw.div_(noise.step).round_().mul_(noise.step)
+    return raw.clamp_(-BELOW_BLACK, SPAN)
+
+
+def through_arw2(raw: Tensor) -> Tensor:
+    """Raw DN above black as they come back from Sony's lossy ARW2 coding: `arw.arw2_quantise`.
+
+    raw: (..., h, w) float32 planes of mosaics 2w wide, DN above BLACK. Returns the same shape on
+    the same device: whole DN, within what a file holds.
+    """
+    code_of_value, level_of_code = _arw2_tables(raw.device)
+    values = (raw + BLACK).clamp_(0, WHITE).int()
+    codes = code_of_value.index_select(0, values.flatten()).view_as(raw)
+    # A block holds every second pixel of a mosaic's row: neighbours in a row of one plane. Files
+    # hold whole blocks, and the spare pixels repeat the end of the row.
+    width = raw.shape[-1]
+    end = codes[..., -1:].expand(*codes.shape[:-1], -width % BLOCK_PIXELS)
+    blocks = torch.cat([codes, end], -1).unflatten(-1, (-1, BLOCK_PIXELS))
+    smallest = blocks.amin(-1, keepdim=True)
+    # A block keeps the first of its largest codes whole, and the others' distance to the smallest
+    # in steps of 2^shift.
+    ranked = blocks * BLOCK_PIXELS - torch.arange(BLOCK_PIXELS, dtype=torch.int32).to(raw.device)
+    first = ranked.amax(-1, keepdim=True)
+    largest_at = -first % BLOCK_PIXELS
+    largest = (first + largest_at) // BLOCK_PIXELS
+    span = largest - smallest
+    shift = sum((span >= 1 << DELTA_BITS + bits).int() for bits in range(LARGEST_SHIFT))
+    coded = (blocks - smallest >> shift << shift) + smallest
+    coded.scatter_(-1, largest_at.long(), largest)
+    kept = coded.flatten(-2)[..., :width]
+    return level_of_code.index_select(0, kept.flatten()).view_as(raw)
+
+
+@cache
+def _arw2_tables(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The code (int32) nearest to each 14-bit value; the DN above black (float32) of each code."""
+    codes = torch.from_numpy(CODE_OF_VALUE.astype(np.int32))
+    levels = torch.from_numpy(LEVEL_OF_CODE.astype(np.float32)) - BLACK
+    return codes.to(device), levels.to(device)
 
 
 def pixel_noise(noise: SensorNoise) -> tuple[float, float]:
     """Shot and read variance on the 0..1 scale, as `noise.Noise` has them."""
-    read = noise.read**2 + noise.row**2 + 1 / 12  # rounding adds 1/12
+    read = noise.read**2 + noise.row**2 + noise.step**2 / 12  # of rounding: uniform
     return noise.gain / SPAN, read / SPAN**2
-
-
-def _read_noise(shape: torch.Size, tail: float | None, generator: torch.Generator) -> Tensor:
-    """Samples of unit variance, normal or Tukey lambda (quantile function (u^t - (1-u)^t) / t)."""
-    if tail is None or abs(tail) < 1e-3:
-        return torch.randn(shape, generator=generator)
-    u = torch.rand(shape, generator=generator).clamp_(1e-6, 1 - 1e-6)
-    return (u**tail - (1 - u) ** tail) / (tail * tukey_lambda_sd(tail))
-
-
-def tukey_lambda_sd(tail: float) -> float:
-    """Standard deviation of the Tukey lambda distribution, for tail > -0.5 and not 0."""
-    beta = math.gamma(tail + 1) ** 2 / math.gamma(2 * tail + 2)
-    return math.sqrt(2 / tail**2 * (1 / (1 + 2 * tail) - beta))
