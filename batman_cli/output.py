@@ -153,8 +153,9 @@ def _lock(lock: Path, target: Path) -> int:
         except FileNotFoundError:
             current = False
         if current:
-            os.truncate(file, 0)
-            os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            with contextlib.suppress(OSError):  # who holds it is for people; a full disk is no bar
+                os.truncate(file, 0)
+                os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
             return file
         os.close(file)
 

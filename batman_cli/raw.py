@@ -122,6 +122,31 @@ def read_mosaic(path: Path) -> Mosaic:
     return Mosaic(data, info)
 
 
+def read_developed(path: Path) -> NDArray[np.uint16]:
+    """A raw file as LibRaw develops it, before any tone curve, on the grid of its mosaic.
+
+    Returns (H, W, 3) linear sRGB, 65535 = white, in the white balance and matrix of `ShotInfo`, not
+    turned upright. Raises BadShot, also for damaged pixel data.
+    """
+    red, green, blue = read_mosaic(path).info.white_balance  # the check for damage comes with it
+    with _opened(path) as (raw, _):
+        sizes, window = raw.sizes, _window(raw, raw.sizes, path)
+        picture = raw.postprocess(
+            user_wb=[red, green, blue, green],  # rawpy guesses one where the file states none
+            no_auto_bright=True,
+            adjust_maximum_thr=0.0,  # the white level of the file, not of the picture
+            output_bps=16,
+            gamma=(1, 1),
+            user_flip=0,
+        )
+    if picture.shape != (sizes.height, sizes.width, 3):
+        refuse(path, f"LibRaw develops it to {picture.shape}, not to its visible area", "")
+    top, left = window.rows.start - sizes.top_margin, window.columns.start - sizes.left_margin
+    height = window.rows.stop - window.rows.start
+    width = window.columns.stop - window.columns.start
+    return picture[top : top + height, left : left + width].astype(np.uint16, copy=False)
+
+
 @contextmanager
 def _opened(path: Path) -> Generator[tuple[rawpy.RawPy, RawFile], None, None]:
     """A decoded file, closed afterwards; whatever LibRaw or rawpy raises comes out as BadShot."""

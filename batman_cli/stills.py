@@ -29,6 +29,7 @@ from batman_cli.output import (
 )
 
 SUFFIXES = {"png": ".png", "tiff16": ".tiff"}
+PNG_HEAD = 24  # bytes: signature, then the first chunk up to width and height
 _STILL = re.compile(r"\d{5,}\.(png|tiff)")  # what StillsWriter writes, and alone may replace
 
 
@@ -169,6 +170,31 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     except Exception as error:
         why = reason(error) if isinstance(error, OSError) and error.errno else "no picture"
         raise BadInput(path.name, f"cannot be read: {why}") from error
+
+
+def read_png16(path: Path) -> NDArray[np.uint16]:
+    """A PNG with all of its 16 bits, which imageio cannot: (H, W, 3) uint16 RGB, as it is stored.
+
+    Raises BadInput for what is no PNG, or damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(PNG_HEAD)
+    except OSError as error:
+        raise BadInput(path.name, f"cannot be read: {reason(error)}") from error
+    if len(head) < PNG_HEAD or not head.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise BadInput(path.name, "is no PNG")
+    width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+    arguments = [
+        *("-xerror", "-protocol_whitelist", "file", "-f", "png_pipe", "-i", file_url(path)),
+        *("-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb48le", "pipe:1"),
+    ]
+    with Ffmpeg(arguments, subject=path.name, error=BadInput, writes=True) as ffmpeg:
+        pixels = ffmpeg.read(6 * width * height)
+        ffmpeg.finish()
+    if len(pixels) != 6 * width * height:
+        raise BadInput(path.name, "is damaged: it ends before its picture does")
+    return np.frombuffer(pixels, "<u2").reshape(height, width, 3).astype(np.uint16, copy=False)
 
 
 def _write_png(path: Path, frame: NDArray[np.generic], subject: str) -> None:
