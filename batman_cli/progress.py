@@ -1,23 +1,37 @@
 """What a command tells while it runs: lines and a progress bar for people, JSON for programs."""
 
 import contextlib
+import itertools
 import json
+import math
 import os
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from tqdm import tqdm
 
 from batman_cli.errors import BatmanError
 
 LINE_S = 5.0  # seconds between progress lines where nothing can be redrawn
+TRAINING_LINE_S = 30.0  # the same of a training, which takes hours
 EVENT_S = 1.0  # seconds between progress events
+BAR_WIDTH = 20  # characters; leaves 58 of 80 for words
 
+Fields = Mapping[str, object]  # of an event
 Tick = Callable[[], None]  # counts one frame as done
+NO_FIELDS: Fields = {}
+
+
+class Advance(Protocol):
+    """Tells how far the work has come."""
+
+    def __call__(self, done: int, note: str, fields: Fields = NO_FIELDS) -> None:
+        """All that is done, a note for people, and what programs are told beside it."""
+        ...
 
 
 class Reporter:
@@ -52,7 +66,7 @@ class Reporter:
         fields = {"what": error.what, "why": error.why, "fix": error.fix}
         self.event("error", {**fields, "exit_code": int(error.exit_code)})
 
-    def event(self, name: str, fields: Mapping[str, object]) -> None:
+    def event(self, name: str, fields: Fields) -> None:
         """A JSON line `{"event": name, **fields}` for programs; names need not be UTF-8.
 
         Fields hold what JSON can, besides that anything else appears as its `str` (paths,
@@ -69,65 +83,89 @@ class Reporter:
 
         It shows the frames done, their speed and the time left.
         """
-        if self.json:
-            with self._paced(total, EVENT_S, self._progress_event) as tick:
-                yield tick
-        elif self.quiet:
-            yield lambda: None
-        elif self._console.is_terminal:
-            with self._bar(total) as tick:
-                yield tick
-        else:
-            with self._paced(total, LINE_S, self._progress_line) as tick:
-                yield tick
-
-    @contextlib.contextmanager
-    def _bar(self, total: int) -> Generator[Tick]:
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-        )
-        # Standard output is not redirected: it belongs to whoever reads the results.
-        with Progress(*columns, console=self._console, redirect_stdout=False) as bar:
-            task, start = bar.add_task("frames", total=total, speed=""), time.monotonic()
+        began, done = time.monotonic(), itertools.count(1)
+        with self._progress(total, "frames", 0, LINE_S) as advance:
 
             def tick() -> None:
-                done = bar.tasks[0].completed + 1
-                speed = f"{_rate(int(done), time.monotonic() - start):.2f} frames/s"
-                bar.update(task, advance=1, speed=speed)
+                now_done = next(done)
+                fps = _rate(now_done, time.monotonic() - began)
+                advance(now_done, f"{fps:.2f} frames/s", {"fps": round(fps, 3)})
 
             yield tick
 
+    def training(
+        self, total: int, unit: str, *, start: int = 0
+    ) -> contextlib.AbstractContextManager[Advance]:
+        """A block that trains and calls the yielded function as it gets on.
+
+        It shows what is done of `total` in `unit`, such as "steps", the note, and the time left.
+        start: done already when the block begins, by the run that this one resumes. Call
+        `advance(done, note, fields)` with all that is done, `start` included; the note, such as
+        "loss 0.0512", is for people, the optional fields are for programs, where numbers that are
+        not finite appear as null.
+        """
+        return self._progress(total, unit, start, TRAINING_LINE_S)
+
     @contextlib.contextmanager
-    def _paced(
-        self, total: int, every_s: float, show: Callable[[int, int, float], None]
-    ) -> Generator[Tick]:
-        """Calls `show(done, total, elapsed_s)` every `every_s` seconds, and for the last frame."""
-        start = shown = time.monotonic()
-        done = 0
+    def _progress(self, total: int, unit: str, start: int, line_s: float) -> Generator[Advance]:
+        """Shows progress to whom it concerns: an event, nothing, a bar, or a line now and then."""
+        began = time.monotonic()
 
-        def tick() -> None:
-            nonlocal done, shown
-            done += 1
-            now = time.monotonic()
-            if done == total or now - shown >= every_s:
-                shown = now
-                show(done, total, now - start)
+        def left_s(done: int) -> float:
+            rate = _rate(done - start, time.monotonic() - began)
+            return max(total - done, 0) / rate if rate else 0.0
 
-        yield tick
+        def words(done: int, note: str) -> str:
+            left = tqdm.format_interval(left_s(done))
+            return f"{done}/{total} {unit}, {note}, {left} left"
 
-    def _progress_event(self, done: int, total: int, elapsed_s: float) -> None:
-        fps = _rate(done, elapsed_s)
-        left_s = (total - done) / fps if fps else 0.0
-        fields = {"done": done, "total": total, "fps": round(fps, 3), "left_s": round(left_s, 1)}
-        self.event("progress", fields)
+        def event(done: int, _note: str, fields: Fields) -> None:
+            numbers = {"done": done, "total": total, **_finite(fields)}
+            self.event("progress", {**numbers, "left_s": round(left_s(done), 1)})
 
-    def _progress_line(self, done: int, total: int, elapsed_s: float) -> None:
-        form = "{n_fmt}/{total_fmt} frames, {rate_noinv_fmt}, {remaining} left"
-        line = tqdm.format_meter(done, total, elapsed_s, unit=" frames", bar_format=form)
-        self._console.print(" ".join(line.split()))  # the meter pads its numbers
+        def line(done: int, note: str, _fields: Fields) -> None:
+            self._console.print(words(done, note))
+
+        if self.json:
+            yield _now_and_then(event, total, EVENT_S)
+        elif self.quiet:
+            yield lambda done, note, fields=NO_FIELDS: None
+        elif self._console.is_terminal:
+            with self._bar(f"{start}/{total} {unit}", total, start) as update:
+                yield lambda done, note, fields=NO_FIELDS: update(done, words(done, note))
+        else:
+            yield _now_and_then(line, total, line_s)
+
+    @contextlib.contextmanager
+    def _bar(self, text: str, total: int, start: int) -> Generator[Callable[[int, str], None]]:
+        """A bar and a text, both changed by the yielded function: `update(done, text)`."""
+        columns = (BarColumn(BAR_WIDTH), TextColumn("{task.description}", markup=False))
+        # Standard output is not redirected: it belongs to whoever reads the results.
+        with Progress(*columns, console=self._console, redirect_stdout=False) as bar:
+            task = bar.add_task(text, total=total, completed=start)
+            yield lambda done, text: bar.update(task, completed=done, description=text)
+
+
+def _now_and_then(show: Callable[[int, str, Fields], None], total: int, every_s: float) -> Advance:
+    """Calls `show` every `every_s` seconds, and for the last."""
+    shown = time.monotonic()
+
+    def advance(done: int, note: str, fields: Fields = NO_FIELDS) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if done == total or now - shown >= every_s:
+            shown = now
+            show(done, note, fields)
+
+    return advance
+
+
+def _finite(fields: Fields) -> dict[str, object]:
+    """The fields with None for numbers that JSON cannot hold."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in fields.items()
+    }
 
 
 def _own_stderr() -> TextIO:
@@ -144,5 +182,5 @@ def _own_stderr() -> TextIO:
 
 
 def _rate(done: int, elapsed_s: float) -> float:
-    """Frames per second, 0 before any time has passed."""
+    """Done per second, 0 before any time has passed."""
     return done / elapsed_s if elapsed_s > 0 else 0.0

@@ -1,7 +1,7 @@
 """Checkpoints: listed ones by name, others by file. Only safetensors, which holds no code."""
 
+import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from batman_cli.errors import WeightsError
+from batman_cli.errors import OutputError, WeightsError
 from batman_cli.models import Clstm, Cnn3d, build
-from batman_cli.output import check_target
+from batman_cli.output import check_target, hidden, reason, sync
 from batman_cli.shipped import list_models, verify
 
 METADATA_KEY = "batman"  # of the safetensors header: a JSON object {kind, config, facts}
@@ -45,12 +45,45 @@ def load_network(model: str | None, *, file: Path | None = None) -> Net:
 def save(path: Path, network: Net, kind: str, facts: dict[str, Any]) -> None:
     """Checkpoint in half precision, whole or not at all: written beside and moved into place."""
     header = {"kind": kind, "config": network.config.as_dict(), "facts": facts}
-    tensors = {k: v.detach().half().contiguous() for k, v in network.state_dict().items()}
-    part = path.with_name(f".{path.name}.part")
-    save_file(tensors, part, metadata={METADATA_KEY: json.dumps(header)})
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+    tensors = {k: v.detach().half() for k, v in network.state_dict().items()}
+    write_tensors(path, tensors, {METADATA_KEY: json.dumps(header)})
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """A safetensors file, whole or not at all: written beside and moved into place.
+
+    Raises OutputError, with what was at `path` as it was.
+    """
+    part = hidden(path, "part")
+    try:
+        save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata)
+        sync(part)
+        part.replace(path)
+        sync(path.parent)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        raise OutputError(f"cannot write {path}", why, "free some space on that disk") from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises WeightsError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is not a readable checkpoint", str(error)) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Metadata of a safetensors file, without its tensors. Raises WeightsError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is not a readable checkpoint", str(error)) from error
 
 
 def import_state(source: Path, kind: str, out: Path, *, overwrite: bool) -> None:

@@ -143,6 +143,77 @@ def test_on_a_terminal_a_bar_shows_count_and_speed(
     assert results.getvalue() == "result\n"
 
 
+# Training
+
+
+def train(reporter: Reporter, clock: Clock, steps: range, *, step_s: float) -> None:
+    with reporter.training(20_000, "steps", start=steps[0] - 1) as advance:
+        for step in steps:
+            clock.now += step_s
+            fields = {"loss": 0.05123, "bursts_per_s": 3.1}
+            advance(step, "loss 0.0512  3.1 bursts/s", fields)
+
+
+def test_training_says_a_line_every_half_minute(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    train(Reporter(), clock, range(1, 71), step_s=1)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "30/20000 steps, loss 0.0512  3.1 bursts/s, 5:32:50 left",
+        "60/20000 steps, loss 0.0512  3.1 bursts/s, 5:32:20 left",
+    ]
+
+
+def test_the_time_left_of_a_resumed_training_counts_only_what_it_did_itself(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    train(Reporter(), clock, range(19_901, 20_001), step_s=1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "19930/20000 steps, loss 0.0512  3.1 bursts/s, 01:10 left"
+    assert lines[-1] == "20000/20000 steps, loss 0.0512  3.1 bursts/s, 00:00 left"
+
+
+def test_training_events_come_once_a_second_with_their_fields(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+) -> None:
+    train(Reporter(json=True, quiet=True), clock, range(1, 9), step_s=0.5)
+    out, err = capsys.readouterr()
+    assert err == ""
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["done"] for event in events] == [2, 4, 6, 8]
+    assert events[0] == {
+        **{"event": "progress", "done": 2, "total": 20_000},
+        **{"loss": 0.05123, "bursts_per_s": 3.1, "left_s": 9999.0},
+    }
+
+
+def test_a_loss_that_is_no_number_does_not_stop_the_events(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Reporter(json=True).training(1, "steps") as advance:
+        advance(1, "loss nan", {"loss": float("nan"), "gradient": float("inf"), "skipped": 1})
+    event = json.loads(capsys.readouterr().out)
+    assert (event["loss"], event["gradient"], event["skipped"]) == (None, None, 1)
+
+
+def test_a_quiet_training_says_nothing(capsys: pytest.CaptureFixture[str], clock: Clock) -> None:
+    train(Reporter(quiet=True), clock, range(1, 100), step_s=60)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_terminal_of_80_columns_a_bar_shows_the_whole_note(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    train(Reporter(), clock, range(1, 11), step_s=1)
+    assert "10/20000 steps, loss 0.0512  3.1 bursts/s, 5:33:10 left" in terminal.getvalue()
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_an_exception_passes_and_gives_the_terminal_back(
     terminal: bool, monkeypatch: pytest.MonkeyPatch
