@@ -1,20 +1,19 @@
 """The command line: options to settings, a call, an exit code. Everything heavy loads on use."""
 
-import contextlib
-import logging
 import signal
 import sys
-import traceback
-from collections.abc import Callable, Generator
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import typer
 
 from batman_cli import __version__
-from batman_cli.errors import BatmanError, ExitCode, UsageError
+from batman_cli.cli_train import train
+from batman_cli.ending import ending
+from batman_cli.errors import ExitCode
+from batman_cli.options import Debug, Json, Overwrite, Quiet, auto, parse_size
 from batman_cli.settings import (
     DeviceChoice,
     EnhanceSettings,
@@ -25,10 +24,6 @@ from batman_cli.settings import (
     Stills,
 )
 
-if TYPE_CHECKING:
-    from batman_cli.progress import Reporter
-
-T = TypeVar("T")
 DEFAULT = EnhanceSettings()
 SCENE = SimulateSettings()
 
@@ -39,11 +34,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The shipped checkpoints.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
-
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Tracebacks of errors.")]
+app.command()(train)
 
 
 @app.callback(invoke_without_command=True)
@@ -116,18 +107,18 @@ def enhance(
     debug: Debug = False,
 ) -> None:
     """Turn bursts of dark raw shots into bright videos."""
-    with _ending(quiet=quiet, json=json, debug=debug) as reporter:
+    with ending(quiet=quiet, json=json, debug=debug) as reporter:
         from batman_cli.commands import EnhanceCommand, run_enhance
 
         settings = EnhanceSettings(
             model=model,
             weights=weights,
-            ratio=_auto(ratio, float, "--ratio"),
-            bin=_auto(bin, int, "--bin"),
-            fps=_auto(fps, Fraction, "--fps"),
+            ratio=auto(ratio, float, "--ratio"),
+            bin=auto(bin, int, "--bin"),
+            fps=auto(fps, Fraction, "--fps"),
             device=device,
             precision=precision,
-            tile=_auto(tile, int, "--tile"),
+            tile=auto(tile, int, "--tile"),
             codec=codec,
             crf=crf,
             stills=stills,
@@ -169,11 +160,11 @@ def simulate(
     debug: Debug = False,
 ) -> None:
     """Make dark bursts of real camera files, with long exposures, from photos or clips."""
-    with _ending(quiet=quiet, json=json, debug=debug) as reporter:
+    with ending(quiet=quiet, json=json, debug=debug) as reporter:
         from batman_cli.commands import run_simulate
 
-        width, height = _size(size)
-        rate = _auto(fps, Fraction, "--fps")
+        width, height = parse_size(size)
+        rate = auto(fps, Fraction, "--fps")
         settings = SimulateSettings(
             camera=camera,
             iso=iso,
@@ -195,7 +186,7 @@ def models_list(json: Json = False, debug: Debug = False) -> None:
     """Name, kind and score of every shipped checkpoint."""
     from batman_cli.commands import list_models_text
 
-    with _ending(quiet=False, json=json, debug=debug) as reporter:
+    with ending(quiet=False, json=json, debug=debug) as reporter:
         list_models_text(reporter, typer.echo)
 
 
@@ -208,7 +199,7 @@ def models_info(
     """All that is known about a checkpoint."""
     from batman_cli.commands import model_info_text
 
-    with _ending(quiet=False, json=json, debug=debug) as reporter:
+    with ending(quiet=False, json=json, debug=debug) as reporter:
         model_info_text(name, reporter, typer.echo)
 
 
@@ -217,7 +208,7 @@ def models_verify(json: Json = False, debug: Debug = False) -> None:
     """Check that every shipped checkpoint is undamaged."""
     from batman_cli.commands import verify_models
 
-    with _ending(quiet=False, json=json, debug=debug) as reporter:
+    with ending(quiet=False, json=json, debug=debug) as reporter:
         verify_models(reporter, typer.echo)
 
 
@@ -232,7 +223,7 @@ def models_import(
     """Convert a PyTorch file, read without running code, to a checkpoint."""
     from batman_cli.weights import import_state
 
-    with _ending(quiet=False, json=False, debug=debug) as reporter:
+    with ending(quiet=False, json=False, debug=debug) as reporter:
         import_state(source, kind, output, overwrite=overwrite)
         reporter.say(f"{output}: use it with --model {kind} --weights {output}")
 
@@ -242,7 +233,7 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
     """Check this machine: versions, devices, encoders, checkpoints, and a short run."""
     from batman_cli.doctor import examine
 
-    with _ending(quiet=False, json=json, debug=debug) as reporter:
+    with ending(quiet=False, json=json, debug=debug) as reporter:
         healthy = True
         for check in examine():
             healthy &= check.ok
@@ -262,71 +253,3 @@ def main() -> None:
 def _end_orderly(number: int, _: FrameType | None) -> None:
     """Ends by an exception, so that everything open is closed and removed on the way."""
     sys.exit(128 + number)
-
-
-class _Warnings(logging.Handler):
-    """What the library warns of on the way, such as smaller tiles, told like everything else."""
-
-    def __init__(self, reporter: "Reporter") -> None:
-        super().__init__()
-        self.reporter = reporter
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.reporter.warn(record.getMessage())
-
-
-@contextlib.contextmanager
-def _ending(*, quiet: bool, json: bool, debug: bool) -> Generator["Reporter"]:
-    """Turns errors into a message and an exit code."""
-    from batman_cli.progress import Reporter
-
-    reporter = Reporter(quiet=quiet, json=json)
-    library, warnings = logging.getLogger("batman_cli"), _Warnings(reporter)
-    library.addHandler(warnings)
-    try:
-        yield reporter
-    except BatmanError as error:
-        _trace(debug)
-        reporter.fail(error)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        reporter.warn("interrupted; nothing half-made was left")
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
-    except BrokenPipeError:
-        raise typer.Exit(ExitCode.OUTPUT) from None
-    except typer.Exit:
-        raise
-    except Exception as error:
-        _trace(debug)
-        what = f"{type(error).__name__}: {error}"
-        fault = BatmanError("a fault in batman", what, "run again with --debug and report it")
-        reporter.fail(fault)
-        raise typer.Exit(ExitCode.BUG) from None
-    finally:
-        library.removeHandler(warnings)
-
-
-def _trace(debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-
-
-def _auto(text: str, parse: Callable[[str], T], option: str) -> T | None:
-    """None for "auto", else the parsed value."""
-    return None if text == "auto" else _number(text, parse, option)
-
-
-def _number(text: str, parse: Callable[[str], T], option: str) -> T:
-    try:
-        return parse(text)
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"{option} {text}", "it is not a number of the kind wanted") from None
-
-
-def _size(text: str) -> tuple[int | None, int | None]:
-    if not text:
-        return None, None
-    width, x, height = text.lower().partition("x")
-    if not (x and width.isdecimal() and height.isdecimal()):
-        raise UsageError(f"--size {text} is not WIDTHxHEIGHT", fix="for example --size 640x448")
-    return int(width), int(height)

@@ -1,9 +1,11 @@
 """What a user can choose, and every default, once."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from batman_cli.errors import UsageError
 
@@ -12,11 +14,17 @@ Order = Literal["time", "name"]
 Stills = Literal["png", "tiff16"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
+OnBadData = Literal["skip", "stop"]
+LossKind = Literal["l1", "l2"]
+Schedule = Literal["cosine", "constant"]
+DrvInput = Literal["short", "vbm4d"]
 
 BINS = (1, 2, 4)
 MIN_TILE = 256  # pixels; smaller tiles would be mostly the context around them
 MAX_RATIO_ASKED = 1e5
 FPS_RANGE = (Fraction(1, 1000), Fraction(1000))
+CROP_MULTIPLE = 32  # pixels; the coarsest features of the networks have 1/32 of the resolution
+MIN_CROP = 64  # pixels
 MAX_WIDTH = 3840  # pixels; `bin` auto picks the smallest factor whose output is no wider
 
 
@@ -61,6 +69,65 @@ class SimulateSettings:
     seed: int = 1
 
 
+@dataclass(frozen=True)
+class TrainSettings:
+    """Choices of `batman train`. A TOML file of `--config` has these names as keys."""
+
+    model: str = EnhanceSettings.model
+    network: Mapping[str, Any] = field(default_factory=dict[str, Any])  # sizes, see models/
+    data: tuple[Path, ...] = ()  # folders of photos, clips, raw files, or the DRV dataset
+    start: Path | None = None  # checkpoint to begin from, instead of fresh weights
+    cache: Path | None = None  # decoded data; None: a folder `cache` in the run's folder
+    on_bad_data: OnBadData = "skip"
+    drv_input: DrvInput = "short"  # the raw shots, or the dataset's V-BM4D pictures
+    bin: int | None = None  # of raw data; None: the smallest of 1, 2, 4 that is at most 1920 wide
+
+    steps: int = 20_000
+    minutes: float | None = None  # of training at most; the schedule then follows the clock
+    batch: int = 4  # bursts a step, over all processes
+    frames: int = 7  # of a training burst
+    truncate: int | None = None  # frames that gradients run through; None: all
+    size: int = 192  # pixels, side of a training crop; a multiple of 32
+    rate: float = 5e-4  # learning rate at its highest
+    warm_up: int = 60  # steps
+    schedule: Schedule = "cosine"
+    weight_decay: float = 1e-4
+    clip_gradient: float = 1.0  # norm
+    average: float = 0.998  # share of the averaged weights that a step keeps
+    loss: LossKind = "l1"
+    consistency: float = 0.0  # weight of the difference between two noise draws of a scene
+    temporal: float = 0.0  # weight of the error of the change from frame to frame
+    patience: int | None = None  # validations without improvement before the run ends
+
+    validate_every: int = 500  # steps
+    validation_bursts: int = 16
+    save_every: int = 100  # steps
+    seed: int = 1
+    device: DeviceChoice = "auto"
+    precision: PrecisionChoice = "auto"
+    threads: int | None = None  # parts of a batch computed side by side on the CPU; None: its cores
+
+
+# The smallest values that make sense.
+_LEAST = {
+    "steps": 1,
+    "batch": 1,
+    "frames": 1,
+    "truncate": 1,
+    "warm_up": 0,
+    "weight_decay": 0,
+    "clip_gradient": 1e-9,
+    "consistency": 0,
+    "temporal": 0,
+    "patience": 1,
+    "validate_every": 1,
+    "validation_bursts": 1,
+    "save_every": 1,
+    "seed": 0,
+    "threads": 1,
+}
+
+
 def check(settings: EnhanceSettings) -> None:
     """Raises UsageError for values that no burst can make sense of."""
     for name, value, choices in (
@@ -80,3 +147,28 @@ def check(settings: EnhanceSettings) -> None:
         raise UsageError(f"--tile {settings.tile}", "it is too small", f"give {MIN_TILE} or more")
     if settings.fps is not None and not FPS_RANGE[0] <= settings.fps <= FPS_RANGE[1]:
         raise UsageError(f"--fps {settings.fps}", "no player shows that", "try 20")
+
+
+def check_training(settings: TrainSettings) -> None:
+    """Raises UsageError for values that no training can make sense of."""
+    for name, value, choices in (
+        ("device", settings.device, get_args(DeviceChoice)),
+        ("precision", settings.precision, get_args(PrecisionChoice)),
+        ("bin", settings.bin, (None, *BINS)),
+    ):
+        if value not in choices:
+            known = ", ".join(str(choice) for choice in choices if choice is not None)
+            raise UsageError(f"{name} = {value}", f"it is one of {known}", "choose one of these")
+    if not settings.data:
+        raise UsageError("nothing to train on", "no data are named", "give --data FOLDER")
+    if settings.size < MIN_CROP or settings.size % CROP_MULTIPLE:
+        why = f"it must be a multiple of {CROP_MULTIPLE}, at least {MIN_CROP}"
+        raise UsageError(f"size = {settings.size}", why, "192 is a good one")
+    for name, least in _LEAST.items():
+        value = getattr(settings, name)
+        if value is not None and not (value >= least and math.isfinite(value)):
+            raise UsageError(f"{name} = {value:g}", f"it must be {least:g} or more")
+    if settings.rate <= 0 or (settings.minutes is not None and settings.minutes <= 0):
+        raise UsageError("rate and minutes must be above 0")
+    if not 0 <= settings.average < 1:
+        raise UsageError(f"average = {settings.average:g}", "it is a share from 0 to below 1")

@@ -16,13 +16,14 @@ LAYERS = (
     ("errors", ""),  # "" is batman_cli/__init__.py: the version
     ("settings", "device"),
     ("tiff", "damage", "quiet", "color", "rawfile", "raw", "pack", "amplify", "noise"),
-    ("develop", "tiles", "simulate"),
+    ("develop", "metrics", "tiles", "simulate"),
     ("timeline", "burst", "models", "ffmpeg", "codecs", "output", "video", "stills", "progress"),
     ("shipped",),
     ("weights",),
     ("infer",),
     ("plan", "ahead", "pipeline", "training"),
-    ("commands", "doctor"),
+    ("commands", "doctor", "options", "ending"),
+    ("cli_train",),
     ("cli",),
     ("__main__",),
 )
@@ -38,12 +39,14 @@ HOMES = {
     "rawpy": {"raw"},
     "imageio_ffmpeg": {"ffmpeg"},
     "imageio": {"stills"},
-    "rich": {"progress", "cli"},
+    "rich": {"progress"},
     "tqdm": {"progress"},
-    "typer": {"cli"},
+    "typer": {"cli", "cli_train", "ending", "options"},
     "safetensors": {"weights"},
+    "tensorboard": {"training.events"},
 }
 EVERYWHERE = {"numpy", "torch"}
+OPTIONAL = {"tensorboard"}  # an extra of pyproject.toml
 
 
 def name_of(file: Path) -> str:
@@ -166,3 +169,8 @@ def test_every_library_has_one_home(module: str) -> None:
         if module not in HOMES.get(library, set())
     }
     assert not strangers
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_optional_libraries_are_loaded_only_when_used(module: str) -> None:
+    assert not foreign(module, at_load=True) & OPTIONAL

@@ -1,7 +1,14 @@
-"""Training bursts, drawn afresh each time: photos and clips seen by cameras in the dark."""
+"""Training bursts: each has a number, and everything random about it follows from that number.
 
+`draw` reads and decides, in a millisecond or two; `shoot` makes the dark burst of it, on any
+device. So any process makes any burst, and a resumed run sees what it would have seen.
+"""
+
+import hashlib
 import math
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from batman_cli.pack import interleave
-from batman_cli.simulate.arw import BLACK, WHITE, arw2_quantise
+from batman_cli.develop import develop_unclipped
 from batman_cli.simulate.camera import (
     SPAN,
     XYZ_TO_CAMERA,
@@ -19,27 +25,22 @@ from batman_cli.simulate.camera import (
     draw_noise,
     expose,
     pixel_noise,
+    through_arw2,
     to_planes,
 )
 from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to_linear, views
-
-Clip = NDArray[np.uint8]  # (T, H, W, 3); a photo is a clip of one frame
+from batman_cli.training.drv_windows import Window, amplified, cut_window
+from batman_cli.training.sources import DrvScene, Footage, Source
 
 RATIOS = (8.0, 300.0)  # amplification, drawn log-uniformly
 RED_GAINS = (1.7, 2.5)  # white balance over real scenes of a Sony A7S II (PMN's list)
 BLUE_GAINS = (1.3, 3.1)
 EXPOSURES = (0.35, 1.0)  # linear brightness of the photo's white
 OVEREXPOSURES, OVEREXPOSED_SHARE = (1.0, 3.0), 0.15  # lamps and skies that the ratio burns out
-STATIC_SHARE, OBJECT_SHARE, CODED_SHARE = 0.35, 0.4, 0.5
-
-
-class Burst(NamedTuple):
-    """A dark burst and what it should become."""
-
-    planes: Tensor  # (T, 4, h, w) amplified linear white-balanced planes
-    noise: Tensor  # (2, 4) shot and read variance of the amplified planes
-    clean: Tensor  # (T, 3, 2h, 2w) linear white-balanced camera RGB, 0..1
-    matrix: Tensor  # (3, 3) camera to linear sRGB
+STILL_SHARE, OBJECT_SHARE, CODED_SHARE = 0.35, 0.4, 0.5
+BIN_SHARES = {1: 0.5, 2: 0.3, 4: 0.2}
+PHOTO_WEIGHT, CLIP_WEIGHT, SCENE_WEIGHT = 1.0, 4.0, 4.0  # how often a source of a kind is drawn
+MARGIN = 64  # pixels around the view that a camera path may show of a photo
 
 
 class Taking(NamedTuple):
@@ -49,106 +50,190 @@ class Taking(NamedTuple):
     ratio: float
     white_balance: tuple[float, float, float]
     from_srgb: Tensor  # (3, 3) linear sRGB to white-balanced camera RGB
+    exposure: float  # linear brightness of the pictures' white
     coded: bool  # through Sony's lossy ARW coding
 
 
-def draw_burst(
-    library: Sequence[Clip], frames: int, size: int, generator: torch.Generator
-) -> Burst:
-    """A burst of frames x size x size sensor pixels with everything drawn at random."""
-    scene = draw_scene(library, frames, size, generator)
-    return shoot(scene, draw_taking(generator), generator)
+class Crossing(NamedTuple):
+    """Something that crosses the scene."""
+
+    texture: Tensor  # (1, H, W, 3) uint8 sRGB
+    seed: int  # of its outline and way
 
 
-def draw_scene(
-    library: Sequence[Clip], frames: int, size: int, generator: torch.Generator
-) -> Tensor:
-    """Clean sRGB views (T, 3, size, size) in 0..1: a camera path over a photo, or a clip."""
-    clip = _pick(library, generator)
-    if len(clip) >= frames:
-        scene = _clip_views(clip, frames, size, generator)
-    else:
-        motion = MOTIONS[1 + _below(len(MOTIONS) - 1, generator)]
-        if _uniform((0, 1), generator) < STATIC_SHARE:
-            motion = "static"
-        path = camera_path(motion, frames, generator)
-        scene = views(_crop(clip[0], size + 64, generator), path, size, size)
-    if _uniform((0, 1), generator) < OBJECT_SHARE:
-        texture = _crop(_pick(library, generator)[0], size, generator)
-        scene = add_object(scene, texture, generator)
-    return scene
+class Filming(NamedTuple):
+    """Clean pictures, and how they will be shot."""
+
+    pictures: Tensor  # (T, H, W, 3) uint8 sRGB views, or (1, H, W, 3) with a path over it
+    path: Tensor | None  # (T, 4), see `camera_path`
+    crossing: Crossing | None
+    taking: Taking
+    noise_seed: int
+
+
+class Burst(NamedTuple):
+    """A dark burst, and what it should become. Several are stacked along a new first axis."""
+
+    planes: Tensor  # (T, 4, h, w) amplified linear white-balanced planes
+    noise: Tensor  # (2, 4) shot and read variance of the amplified planes
+    reference: Tensor  # (T, 3, 2h, 2w) developed sRGB, about 0..1
+    matrix: Tensor  # (3, 3) white-balanced camera RGB to linear sRGB
+
+
+def draw(
+    sources: Sequence[Source],
+    number: int,
+    *,
+    seed: int,
+    frames: int,
+    size: int,
+    take: int = 0,
+    still: bool = False,
+) -> Filming | Window:
+    """What burst `number` shows and how it is shot: frames x size x size sensor pixels.
+
+    take: bursts of one number that differ in their take show the same with other noise.
+    still: nothing moves.
+    """
+    generator = torch.Generator().manual_seed(_mixed(seed, number))
+    weights = torch.tensor([_weight(source) for source in sources])
+    source = sources[int(torch.multinomial(weights, 1, generator=generator))]
+    taken = torch.Generator().manual_seed(_mixed(seed, number, take + 1))
+    if isinstance(source, DrvScene):
+        return cut_window(source, frames, size, generator, taken, still=still)
+    others = [other for other in sources if isinstance(other, Footage)]
+    pictures, path = _views_of(source, frames, size, generator, still=still)
+    crossing = None
+    if not still and _uniform((0, 1), generator) < OBJECT_SHARE:
+        texture = others[_below(len(others), generator)]
+        crossing = Crossing(_crop(texture, 1, size, generator), _any_seed(generator))
+    return Filming(pictures, path, crossing, draw_taking(generator), _any_seed(taken))
 
 
 def draw_taking(generator: torch.Generator) -> Taking:
     """Camera, light and settings, within what real ones span."""
-    weights = -torch.rand(len(XYZ_TO_CAMERA), generator=generator).log()  # a Dirichlet draw
-    mixed = torch.tensordot(weights / weights.sum(), torch.tensor(list(XYZ_TO_CAMERA.values())), 1)
+    shares = -torch.rand(len(XYZ_TO_CAMERA), generator=generator).log()  # a Dirichlet draw
+    mixed = torch.tensordot(shares / shares.sum(), torch.tensor(list(XYZ_TO_CAMERA.values())), 1)
+    shares = torch.tensor(list(BIN_SHARES.values()))
+    factor = list(BIN_SHARES)[int(torch.multinomial(shares, 1, generator=generator))]
+    sensor = draw_noise(generator).binned(factor)
+    over = _uniform((0, 1), generator) < OVEREXPOSED_SHARE
     return Taking(
-        draw_noise(generator),
+        sensor,
         math.exp(_uniform((math.log(RATIOS[0]), math.log(RATIOS[1])), generator)),
         (_uniform(RED_GAINS, generator), 1.0, _uniform(BLUE_GAINS, generator)),
         camera_from_srgb(mixed),
-        _uniform((0, 1), generator) < CODED_SHARE,
+        _uniform(OVEREXPOSURES if over else EXPOSURES, generator),
+        # A coded file that is binned afterwards has its coding averaged away.
+        factor == 1 and _uniform((0, 1), generator) < CODED_SHARE,
     )
 
 
-def shoot(scene: Tensor, taking: Taking, generator: torch.Generator) -> Burst:
-    """The dark burst of clean sRGB views (T, 3, H, W) in 0..1."""
-    over = _uniform((0, 1), generator) < OVEREXPOSED_SHARE
-    exposure = _uniform(OVEREXPOSURES if over else EXPOSURES, generator)
-    linear = srgb_to_linear(scene) * exposure
-    clean = torch.einsum("ij,tjhw->tihw", taking.from_srgb, linear).clamp_min(0)
+def shoot(drawn: Filming | Window, device: torch.device) -> Burst:
+    """The dark burst, made on the device."""
+    if isinstance(drawn, Window):
+        return Burst(*amplified(drawn, device))
+    taking = drawn.taking
+    from_srgb = taking.from_srgb.to(device)
+    generator = torch.Generator(device).manual_seed(drawn.noise_seed)
+    linear = srgb_to_linear(_render(drawn, device)) * taking.exposure
+    clean = torch.einsum("ij,tjhw->tihw", from_srgb, linear).clamp_min(0)
     red, green, blue = taking.white_balance
-    gain = taking.ratio * torch.tensor([red, green, green, blue])[:, None, None]
-    raw = expose(to_planes(clean) / gain * SPAN, taking.sensor, generator)
+    ratio = taking.ratio * torch.tensor([red, green, green, blue], device=device)
+    scale = SPAN / ratio[:, None, None]
+    raw = expose(to_planes(clean) * scale, taking.sensor, generator)
     if taking.coded:
-        raw = _through_arw2(raw)
+        raw = through_arw2(raw)
     shot, read = pixel_noise(taking.sensor)
-    flat = gain[:, 0, 0]
-    noise = torch.stack([shot * flat, read * flat**2])
-    return Burst(raw * gain / SPAN, noise, clean.clamp_max(1), torch.linalg.inv(taking.from_srgb))
+    matrix = torch.linalg.inv(taking.from_srgb).to(device)
+    return Burst(
+        raw / scale,
+        torch.stack([shot * ratio, read * ratio**2]),
+        develop_unclipped(clean.clamp_max(1), matrix),
+        matrix,
+    )
 
 
-def _through_arw2(raw: Tensor) -> Tensor:
-    """Raw DN (T, 4, h, w) as they come back from a lossy Sony file."""
-    frames, _, h, w = raw.shape
-    mosaic = interleave((raw + BLACK).clamp(0, WHITE).numpy().astype(np.uint16))
-    coded = arw2_quantise(mosaic.reshape(frames * 2 * h, 2 * w)).reshape(frames, h, 2, w, 2)
-    back = [coded[:, :, i, :, j] for i in (0, 1) for j in (0, 1)]
-    return torch.from_numpy(np.stack(back, 1).astype(np.float32)) - BLACK
+def stacked(bursts: Sequence[Burst]) -> Burst:
+    """Bursts of one size side by side: every field with a first axis B."""
+    return Burst(*(torch.stack(parts) for parts in zip(*bursts, strict=True)))
 
 
-def _clip_views(clip: Clip, frames: int, size: int, generator: torch.Generator) -> Tensor:
-    """A crop of consecutive frames; smaller clips are mirrored at the edges."""
-    start = _below(len(clip) - frames + 1, generator)
-    y = _below(max(1, clip.shape[1] - size + 1), generator)
-    x = _below(max(1, clip.shape[2] - size + 1), generator)
-    part = clip[start : start + frames, y : y + size, x : x + size]
-    return _float(_mirror_to(part, size)).permute(0, 3, 1, 2).contiguous()
+def _render(drawn: Filming, device: torch.device) -> Tensor:
+    """Clean sRGB views (T, 3, size, size), 0..1."""
+    pictures = _floats(drawn.pictures, device)
+    if drawn.path is not None:
+        side = pictures.shape[2] - MARGIN
+        pictures = views(pictures[0], drawn.path.to(device), side, side)
+    if drawn.crossing is not None:
+        way = torch.Generator().manual_seed(drawn.crossing.seed)
+        pictures = add_object(pictures, _floats(drawn.crossing.texture, device)[0], way)
+    return pictures
 
 
-def _crop(photo: NDArray[np.uint8], size: int, generator: torch.Generator) -> Tensor:
-    """(3, size, size) in 0..1 from anywhere in a photo (H, W, 3), flipped at random."""
-    y = _below(max(1, photo.shape[0] - size + 1), generator)
-    x = _below(max(1, photo.shape[1] - size + 1), generator)
-    part = _float(_mirror_to(photo[None, y : y + size, x : x + size], size))[0]
-    crop = part.permute(2, 0, 1)
-    return crop.flip(2) if _uniform((0, 1), generator) < 0.5 else crop
+def _views_of(
+    source: Footage, frames: int, size: int, generator: torch.Generator, *, still: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Pictures of a clip as they follow each other, or a photo and a camera's path over it."""
+    if _length(source.pictures) >= frames and not still:
+        return _crop(source, frames, size, generator), None
+    motion = MOTIONS[1 + _below(len(MOTIONS) - 1, generator)]
+    if still or _uniform((0, 1), generator) < STILL_SHARE:
+        motion = "static"
+    return _crop(source, 1, size + MARGIN, generator), camera_path(motion, frames, generator)
 
 
-def _mirror_to(part: Clip, size: int) -> Clip:
-    """(T, size, size, 3): mirrored at the right and bottom where a picture is smaller."""
-    _, height, width, _ = part.shape
-    rest = ((0, 0), (0, size - height), (0, size - width), (0, 0))
-    return np.pad(part, rest, mode="symmetric") if (height, width) != (size, size) else part
+def _crop(source: Footage, frames: int, size: int, generator: torch.Generator) -> Tensor:
+    """(frames, size, size, 3) uint8 from anywhere in the footage, mirrored left-right at random.
+
+    Smaller pictures are continued at the right and bottom as in a mirror.
+    """
+    pictures = _array(source)
+    length, height, width, _ = pictures.shape
+    t = _below(length - frames + 1, generator)
+    y = _below(max(1, height - size + 1), generator)
+    x = _below(max(1, width - size + 1), generator)
+    part = np.array(pictures[t : t + frames, y : y + size, x : x + size])
+    rest = ((0, 0), (0, size - part.shape[1]), (0, size - part.shape[2]), (0, 0))
+    whole = torch.from_numpy(np.pad(part, rest, mode="symmetric"))
+    return whole.flip(2) if _uniform((0, 1), generator) < 0.5 else whole
 
 
-def _float(part: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(part)).float() / 255
+def _array(source: Footage) -> NDArray[np.uint8]:
+    """The pictures (T, H, W, 3), read from the disk as they are used."""
+    return np.load(source.pictures, mmap_mode="r")
 
 
-def _pick(library: Sequence[Clip], generator: torch.Generator) -> Clip:
-    return library[_below(len(library), generator)]
+def _floats(pictures: Tensor, device: torch.device) -> Tensor:
+    """(T, 3, H, W) in 0..1 of (T, H, W, 3) uint8."""
+    return pictures.to(device).permute(0, 3, 1, 2).contiguous().float() / 255
+
+
+def _weight(source: Source) -> float:
+    if isinstance(source, DrvScene):
+        return SCENE_WEIGHT
+    return CLIP_WEIGHT if is_clip(source) else PHOTO_WEIGHT
+
+
+def is_clip(source: Footage) -> bool:
+    """Whether it has more than one frame."""
+    return _length(source.pictures) > 1
+
+
+@cache
+def _length(pictures: Path) -> int:
+    """Frames of a clip, 1 of a photo; asked for every source at every draw."""
+    return len(np.load(pictures, mmap_mode="r"))
+
+
+def _mixed(*numbers: int) -> int:
+    """A seed of 63 bits in which every number matters."""
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def _any_seed(generator: torch.Generator) -> int:
+    return _below(2**62, generator)
 
 
 def _below(limit: int, generator: torch.Generator) -> int:

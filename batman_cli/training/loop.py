@@ -1,0 +1,166 @@
+"""The loop of a training run: steps, and now and then a validation and a save."""
+
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batman_cli.ahead import read_ahead
+from batman_cli.errors import NotFinite
+from batman_cli.progress import Reporter
+from batman_cli.settings import TrainSettings
+from batman_cli.training.record import Record, strip
+from batman_cli.training.signals import Ending
+from batman_cli.training.sources import Library
+from batman_cli.training.state import Run, save_run
+from batman_cli.training.step import Crew, Stepped, draws, take_step
+from batman_cli.training.validate import validate
+from batman_cli.weights import save
+
+STATE, LAST, BEST = "state.safetensors", "last.safetensors", "best.safetensors"
+SKIPPED_IN_A_ROW = 20  # steps that were not finite, after which a run will not recover
+
+
+@dataclass
+class Loop:
+    """A run under way, and all that it reads and writes."""
+
+    settings: TrainSettings
+    folder: Path
+    facts: dict[str, Any]  # saved with the run
+    library: Library
+    crew: Crew
+    run: Run
+    record: Record | None  # of the first process alone
+    reporter: Reporter
+    ending: Ending
+
+    def go_on(self) -> None:
+        """Steps until the settings' end, a signal, or patience is lost. Saves at the end.
+
+        Raises NotFinite after too many steps without effect in a row.
+        """
+        settings, position = self.settings, self.run.position
+        self._began = time.monotonic() - position.seconds
+        if not position.before:
+            position.before = self._validated()
+            self._save()
+        total, unit = self._whole()
+        todo = draws(self.library.training, settings, position.step, self.crew.ranks)
+        progress = self.reporter.training(total, unit, start=self._done())
+        with progress as advance, closing(read_ahead(todo)) as bursts:
+            began = time.monotonic()
+            for drawn in bursts:
+                waited = time.monotonic() - began
+                step = take_step(
+                    self.run,
+                    drawn,
+                    settings,
+                    self.crew,
+                    share=self._share(),
+                    end=self.ending.signal is not None,
+                )
+                seconds = time.monotonic() - began
+                speed = settings.batch / seconds
+                fields = {"step": position.step, "loss": step.loss, "bursts_per_s": speed}
+                advance(self._done(), f"loss {step.loss:.4f}, {speed:.1f} bursts/s", fields)
+                self._after(step, seconds, waited)
+                if self._over(step):
+                    break
+                began = time.monotonic()
+        if self.ending.signal is None and position.step % settings.validate_every:
+            self._validate()
+        self._save()
+
+    def _after(self, step: Stepped, seconds: float, waited: float) -> None:
+        """Notes a step, and validates and saves where it is time."""
+        settings, position = self.settings, self.run.position
+        position.seconds = time.monotonic() - self._began
+        if self.record:
+            self.record.step(
+                position.step,
+                minutes=position.seconds / 60,
+                loss=step.loss,
+                gradient=step.norm,
+                rate=step.rate,
+                bursts_per_s=settings.batch / seconds,
+                waiting=(waited + step.making) / seconds,
+                skipped=position.skipped,
+            )
+        if position.skipped_in_a_row >= SKIPPED_IN_A_ROW:
+            raise NotFinite(
+                f"{SKIPPED_IN_A_ROW} steps in a row gave no finite gradient",
+                f"the last good state is in {self.folder / STATE}",
+                "begin anew from last.safetensors with --start and a lower rate",
+            )
+        if position.step % settings.validate_every == 0:
+            self._validate()
+        if position.step % settings.save_every == 0 or position.step % settings.validate_every == 0:
+            self._save()
+
+    def _over(self, step: Stepped) -> bool:
+        settings, position = self.settings, self.run.position
+        tired = settings.patience is not None and position.since_best >= settings.patience
+        return step.ending or step.share >= 1 or tired
+
+    def _share(self) -> float:
+        """Of the run that is over: by steps or by the clock, whichever is further."""
+        by_step = self.run.position.step / self.settings.steps
+        if self.settings.minutes is None:
+            return by_step
+        return max(by_step, (time.monotonic() - self._began) / (60 * self.settings.minutes))
+
+    def _whole(self) -> tuple[int, str]:
+        """What the progress bar counts: seconds where the clock ends the run, else steps."""
+        if self.settings.minutes is None:
+            return self.settings.steps, "steps"
+        return round(60 * self.settings.minutes), "s"
+
+    def _done(self) -> int:
+        position = self.run.position
+        if self.settings.minutes is None:
+            return position.step
+        return min(round(position.seconds), round(60 * self.settings.minutes))
+
+    def _validate(self) -> None:
+        """Scores the averaged weights, and keeps them if they are the best so far."""
+        position = self.run.position
+        scores = self._validated()
+        position.since_best += 1
+        if scores["psnr"] > position.best.get("psnr", float("-inf")):
+            position.best, position.since_best = scores, 0
+            if self.crew.ranks.first:
+                save(self.folder / BEST, self.run.average, self.run.kind, self._about(scores))
+
+    def _validated(self) -> dict[str, float]:
+        settings, position = self.settings, self.run.position
+        result = validate(
+            self.run.average,
+            self.library.validation,
+            settings.validation_bursts,
+            settings.size,
+            self.crew,
+        )
+        scores = {"psnr": result.psnr, "ssim": result.ssim, "tpsnr": result.tpsnr}
+        if self.record:
+            strips = [strip(*frames) for frames in result.strips]
+            self.record.validation(position.step, scores, strips)
+            self.reporter.say(
+                f"step {position.step}: PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.3f}, "
+                f"TPSNR {result.tpsnr:.2f} dB"
+            )
+        return scores
+
+    def _save(self) -> None:
+        if self.crew.ranks.first:
+            save_run(self.run, self.folder / STATE, self.facts)
+            save(self.folder / LAST, self.run.average, self.run.kind, self._about({}))
+
+    def _about(self, scores: dict[str, float]) -> dict[str, Any]:
+        """Facts that go with weights that are used before the run is over."""
+        return {
+            "summary": f"in training, step {self.run.position.step}",
+            "minutes": round(self.run.position.seconds / 60, 1),
+            **scores,
+        }

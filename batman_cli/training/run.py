@@ -1,0 +1,226 @@
+"""A whole training run: data, steps, validation, checkpoints; anew or from where it was left.
+
+<folder>/state.safetensors   everything, for --resume
+<folder>/last.safetensors    averaged weights at the last save, for `enhance --weights`
+<folder>/best.safetensors    those of the best validation
+<folder>/train.toml          the settings, for --config
+<folder>/log.csv, strips/, events/, cache/
+<folder>/export/             at the end: the best as a model, with its card
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from batman_cli.device import choose_device
+from batman_cli.errors import BadInput, OutputError, WeightsError
+from batman_cli.output import reason
+from batman_cli.progress import Reporter
+from batman_cli.raw import RAW_SUFFIXES
+from batman_cli.settings import TrainSettings
+from batman_cli.training.bursts import is_clip
+from batman_cli.training.card import DRV_SCENES, TrainingFacts
+from batman_cli.training.config import checked, plain, toml
+from batman_cli.training.export import export
+from batman_cli.training.loop import BEST, STATE, Loop
+from batman_cli.training.ranks import Ranks, own_rank, together
+from batman_cli.training.record import Record
+from batman_cli.training.signals import Ending
+from batman_cli.training.sources import DrvScene, Library, Source, prepare
+from batman_cli.training.state import Run, load_run, new_run, read_facts, read_position
+from batman_cli.training.step import Crew
+from batman_cli.weights import load_network
+
+TOML = "train.toml"
+SHOW_S = 5.0  # seconds between lines while data are decoded
+
+
+def saved_settings(folder: Path) -> TrainSettings:
+    """The settings of the run in a folder. Raises WeightsError if there is none."""
+    state = folder / STATE
+    if not state.is_file():
+        what = f"there is no run to resume in {folder}"
+        raise WeightsError(what, f"it has no {STATE}", "begin one without --resume")
+    return TrainSettings(**checked(read_facts(state)["settings"], str(state)))
+
+
+def export_run(folder: Path, target: Path, licence: str | None, *, overwrite: bool) -> Path:
+    """Writes the best network of a run as a model with its card; gives its checkpoint.
+
+    licence: of the data, for the card. Raises WeightsError for a run without a validation, and
+    OutputError where the model cannot be written, or exists without `overwrite`.
+    """
+    network = load_network(None, file=folder / BEST)
+    position, facts = read_position(folder / STATE), read_facts(folder / STATE)
+    settings = saved_settings(folder)
+    told = TrainingFacts(
+        settings,
+        position.step,
+        position.seconds / 60,
+        facts["hardware"],
+        facts["started"],
+        facts["data"],
+        facts["held_out"],
+        licence,
+        position.before,
+        position.best,
+    )
+    return export(network, settings.model, target, told, overwrite=overwrite)
+
+
+def train(settings: TrainSettings, folder: Path, reporter: Reporter, *, resume: bool) -> int | None:
+    """Trains until the settings' end; what it leaves in the folder stands above.
+
+    Returns the number of the signal that ended it early, with everything saved, else None.
+    Raises BadInput for data that cannot be used, WeightsError for a state that cannot be resumed,
+    OutputError where nothing can be written, NotFinite when training has gone astray.
+    """
+    ranks = own_rank()
+    with _crew(settings, ranks) as crew:
+        reporter.say(f"{settings.model} on {crew.device.name} ({crew.device.reason})")
+        library = _prepared(settings, folder, ranks, reporter)
+        facts = _facts(settings, library, crew)
+        run = _resumed(folder, facts, settings, crew) if resume else _new(settings, crew)
+        if ranks.first:
+            _write_settings(folder, settings)
+        recording = Record(folder, from_step=run.position.step) if ranks.first else nullcontext()
+        with Ending() as ending, recording as record:
+            if record and not record.tensorboard:
+                reporter.say("no TensorBoard events: pip install 'batman-cli[train]' for them")
+            Loop(settings, folder, facts, library, crew, run, record, reporter, ending).go_on()
+        return ending.signal
+
+
+@contextmanager
+def _crew(settings: TrainSettings, ranks: Ranks) -> Generator[Crew]:
+    """Threads and processes that train together."""
+    device = choose_device(settings.device, settings.precision)
+    on_cpu = device.torch_device.type == "cpu"
+    if ranks.world > 1 and device.torch_device.type == "cuda":
+        device = dataclasses.replace(device, torch_device=torch.device("cuda", ranks.local))
+    cores = settings.threads or _cores()
+    threads = min(cores, max(1, settings.batch // ranks.world)) if on_cpu else 1
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, cores // threads))
+    try:
+        with ThreadPoolExecutor(threads, "train") as pool, together(ranks, device.torch_device):
+            yield Crew(pool, threads, device, ranks)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _prepared(settings: TrainSettings, folder: Path, ranks: Ranks, reporter: Reporter) -> Library:
+    """The data, decoded; what is left out is told."""
+    last_shown = time.monotonic()
+
+    def show(done: int, total: int, name: str) -> None:
+        nonlocal last_shown
+        if time.monotonic() - last_shown >= SHOW_S or (done == total and total > 1):
+            last_shown = time.monotonic()
+            reporter.say(f"decoding: {done} of {total}, {name}")
+
+    library = prepare(
+        settings.data,
+        settings.cache or folder / "cache",
+        bin=settings.bin,
+        drv_input=settings.drv_input,
+        on_bad=settings.on_bad_data,
+        share=(ranks.rank, ranks.world),
+        on_item=show,
+    )
+    ranks.wait()
+    if ranks.first:
+        for error in library.skipped:
+            reporter.warn(f"left out: {error}")
+        counts = f"{len(library.training)} to train on, {len(library.validation)} to validate on"
+        reporter.say(f"photos, clips and scenes: {counts}, {len(library.skipped)} left out")
+    return library
+
+
+def _new(settings: TrainSettings, crew: Crew) -> Run:
+    return new_run(
+        settings.model,
+        settings.network,
+        rate=settings.rate,
+        weight_decay=settings.weight_decay,
+        seed=settings.seed,
+        start=settings.start,
+        to=crew.device.torch_device,
+    )
+
+
+def _resumed(folder: Path, facts: dict[str, Any], settings: TrainSettings, crew: Crew) -> Run:
+    state = folder / STATE
+    saved = read_facts(state)
+    if saved["fingerprint"] != facts["fingerprint"]:
+        raise BadInput(
+            "the data are not those that the run began with",
+            "files were added, removed or changed",
+            "restore them, or begin a new run with --start last.safetensors",
+        )
+    facts["started"] = saved["started"]
+    return load_run(
+        state,
+        rate=settings.rate,
+        weight_decay=settings.weight_decay,
+        to=crew.device.torch_device,
+    )
+
+
+def _write_settings(folder: Path, settings: TrainSettings) -> None:
+    try:
+        (folder / TOML).write_text(toml(settings), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write {folder / TOML}", reason(error)) from error
+
+
+def _facts(settings: TrainSettings, library: Library, crew: Crew) -> dict[str, Any]:
+    """What is saved with the run: its settings, and what its model card tells."""
+    every = set(library.training) | set(library.validation)
+    kinds = Counter(_kind(source) for source in every)
+    device, ranks = crew.device.torch_device, crew.ranks
+    unit = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    number = ranks.world * crew.threads
+    return {
+        "settings": plain(settings),
+        "fingerprint": _fingerprint(library),
+        "data": dict(kinds),
+        "held_out": len(library.validation),
+        "hardware": f"{number} {unit} core{'s' if number > 1 else ''}"
+        if device.type == "cpu"
+        else f"{ranks.world} x {unit}",
+        "started": datetime.date.today().isoformat(),
+    }
+
+
+def _kind(source: Source) -> str:
+    """Its kind in the plural, as the card counts them."""
+    if isinstance(source, DrvScene):
+        return DRV_SCENES
+    if Path(source.name).suffix.lower() in RAW_SUFFIXES:
+        return "raw files"
+    return "clips" if is_clip(source) else "photos"
+
+
+def _fingerprint(library: Library) -> str:
+    """Changes with every source and its place: burst numbers mean something else then."""
+    entries = [
+        [(one.planes if isinstance(one, DrvScene) else one.pictures).parent.name for one in part]
+        for part in (library.training, library.validation)
+    ]
+    return hashlib.sha256(repr(entries).encode()).hexdigest()

@@ -1,0 +1,383 @@
+"""`batman train`: from a folder of pictures to a checkpoint that `batman enhance` uses."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import KINDS, NARROW, NewBurst
+from running import call, names
+from training import command, config, drv_tree, log, losses, photos, scores
+
+from batman_cli.models import build
+from batman_cli.settings import TrainSettings
+from batman_cli.shipped import sha256
+from batman_cli.stills import read_image
+from batman_cli.training.bursts import draw, shoot, stacked
+from batman_cli.training.losses import Objective, gradients
+from batman_cli.training.sources import Library, prepare
+from batman_cli.weights import load_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photos(tmp_path_factory.mktemp("data") / "photos")
+
+
+@pytest.fixture(scope="session")
+def library(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
+    cache = tmp_path_factory.mktemp("cache")
+    return prepare([pictures], cache, bin=None, drv_input="short", on_bad="stop")
+
+
+# From data to a checkpoint
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_training_leaves_is_used_by_enhance(
+    kind: str, pictures: Path, tmp_path: Path, new_burst: NewBurst
+) -> None:
+    run = tmp_path / "run"
+    ran = call(*command(pictures, run, config(tmp_path, model=kind)))
+    assert ran.code == 0, ran.err
+    left = {"state.safetensors", "last.safetensors", "best.safetensors", "train.toml", "log.csv"}
+    assert left | {"strips", "cache", "export"} <= set(names(run))
+    for weights in (
+        run / "best.safetensors",
+        run / "last.safetensors",
+        run / "export" / f"{kind}.safetensors",
+    ):
+        out = tmp_path / f"{weights.parent.name}_{weights.stem}.mp4"
+        ran = call(
+            "enhance", new_burst(3, name=out.stem), "-o", out, "--model", kind, "--weights", weights
+        )
+        assert ran.code == 0, ran.err
+        assert out.stat().st_size
+
+
+def test_the_log_has_every_step_and_the_scores_of_every_validation(
+    pictures: Path, tmp_path: Path
+) -> None:
+    assert call(*command(pictures, tmp_path / "run", config(tmp_path))).code == 0
+    assert list(losses(tmp_path / "run")) == [1, 2, 3, 4, 5, 6]
+    assert list(scores(tmp_path / "run")) == [0, 3, 6]
+    for row in log(tmp_path / "run")[1:]:
+        assert float(row["bursts_per_s"]) > 0
+        assert 0 <= float(row["waiting"]) <= 1
+        assert float(row["gradient"]) > 0
+    strips = names(tmp_path / "run" / "strips")
+    assert strips == [f"{step:06d}_{n}.png" for step in (0, 3, 6) for n in (1, 2, 3)]
+    assert read_image(tmp_path / "run" / "strips" / strips[0]).shape == (64, 3 * 64, 3)
+
+
+@pytest.mark.slow
+def test_training_makes_pictures_better(pictures: Path, tmp_path: Path) -> None:
+    toml = config(tmp_path, steps=60, validate_every=60, validation_bursts=6, rate=2e-3, warm_up=5)
+    assert call(*command(pictures, tmp_path / "run", toml)).code == 0
+    psnr = scores(tmp_path / "run")
+    assert psnr[60] > psnr[0] + 0.3
+
+
+def test_a_run_that_is_given_its_own_settings_is_the_same_run(
+    pictures: Path, tmp_path: Path
+) -> None:
+    assert call(*command(pictures, tmp_path / "one", config(tmp_path))).code == 0
+    ran = call("train", "--config", tmp_path / "one" / "train.toml", "-o", tmp_path / "two")
+    assert ran.code == 0, ran.err
+    assert losses(tmp_path / "two") == losses(tmp_path / "one")
+
+
+def test_the_clock_ends_a_run(pictures: Path, tmp_path: Path) -> None:
+    toml = config(tmp_path, steps=100_000, minutes=0.05)
+    assert call(*command(pictures, tmp_path / "run", toml)).code == 0
+    last = log(tmp_path / "run")[-1]
+    assert 0.05 <= float(last["minutes"]) < 0.5
+    assert float(last["rate"]) < 0.1 * TrainSettings.rate  # the schedule went by the clock too
+
+
+def test_patience_ends_a_run_that_does_not_get_better(pictures: Path, tmp_path: Path) -> None:
+    toml = config(tmp_path, steps=50, validate_every=1, patience=2, rate=1e-12)
+    assert call(*command(pictures, tmp_path / "run", toml)).code == 0
+    assert max(losses(tmp_path / "run")) <= 10
+
+
+def test_weights_to_begin_from_are_taken_over(pictures: Path, tmp_path: Path) -> None:
+    toml = config(tmp_path, model="clstm", rate=1e-9, steps=1)
+    assert call(*command(pictures, tmp_path / "one", toml)).code == 0
+    start = tmp_path / "one" / "last.safetensors"
+    toml = config(tmp_path, model="3dcnn", rate=1e-9, steps=1, seed=5)
+    ran = call(*command(pictures, tmp_path / "two", toml, "--start", start))
+    assert ran.code == 0, ran.err
+    one = load_network("clstm", file=start).state_dict()
+    two = load_network("3dcnn", file=tmp_path / "two" / "last.safetensors").state_dict()
+    torch.testing.assert_close(two["trunk.encoder.stem.weight"], one["trunk.encoder.stem.weight"])
+
+
+def test_an_export_is_a_model_with_its_card(pictures: Path, tmp_path: Path) -> None:
+    toml = config(tmp_path, model="clstm")
+    assert call(*command(pictures, tmp_path / "run", toml, "--licence", "CC0")).code == 0
+    ran = call("train", "-o", tmp_path / "run", "--export", tmp_path / "models", "--licence", "CC0")
+    assert ran.code == 0, ran.err
+    for folder in (tmp_path / "run" / "export", tmp_path / "models"):
+        listed = json.loads((folder / "models.json").read_text())["models"]["clstm"]
+        assert listed["sha256"] == sha256(folder / "clstm.safetensors")
+        card = (folder / "clstm.md").read_text()
+        assert "CC0" in card
+        assert str(tmp_path) not in card
+
+
+# Data
+
+
+def test_a_corrupt_photo_is_named_and_left_out(pictures: Path, tmp_path: Path) -> None:
+    data = photos(tmp_path / "photos")
+    (data / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
+    ran = call(*command(data, tmp_path / "run", config(tmp_path, steps=1)))
+    assert ran.code == 0
+    assert "torn.jpg" in ran.err
+    assert "1 left out" in ran.err
+    ran = call(*command(data, tmp_path / "two", config(tmp_path), "--on-bad-data", "stop"))
+    assert ran.code == 3
+    assert "torn.jpg" in ran.err
+
+
+@pytest.mark.slow
+def test_a_dataset_in_the_layout_of_drv_is_trained_on(tmp_path: Path) -> None:
+    data = drv_tree(tmp_path / "drv")
+    toml = config(tmp_path, frames=3)
+    ran = call(*command(data, tmp_path / "run", toml))
+    assert ran.code == 0, ran.err
+    assert "6 to train on, 1 to validate on" in ran.err
+    assert list(scores(tmp_path / "run")) == [0, 3, 6]
+
+
+def test_several_kinds_of_data_mix(pictures: Path, tmp_path: Path) -> None:
+    data = drv_tree(tmp_path / "drv", scenes=7, frames=3)
+    ran = call(*command(pictures, tmp_path / "run", config(tmp_path, steps=2), "--data", data))
+    assert ran.code == 0, ran.err
+    assert "9 to train on, 2 to validate on" in ran.err
+
+
+def test_a_burst_is_the_same_whoever_makes_it(library: Library) -> None:
+    def made(number: int, take: int = 0) -> torch.Tensor:
+        drawn = draw(library.training, number, seed=1, frames=3, size=64, take=take)
+        return shoot(drawn, CPU).planes
+
+    assert torch.equal(made(3), made(3))
+    assert not torch.equal(made(3), made(4))
+
+
+def test_two_takes_show_the_same_with_other_noise(library: Library) -> None:
+    one, two = (
+        shoot(draw(library.training, 3, seed=1, frames=3, size=64, take=take), CPU)
+        for take in (0, 1)
+    )
+    assert torch.equal(one.reference, two.reference)
+    assert not torch.equal(one.planes, two.planes)
+
+
+def test_bursts_of_all_numbers_are_finite_and_of_the_size_asked(library: Library) -> None:
+    for number in range(20):
+        burst = shoot(draw(library.training, number, seed=2, frames=4, size=96), CPU)
+        assert burst.planes.shape == (4, 4, 48, 48)
+        assert burst.reference.shape == (4, 3, 96, 96)
+        assert all(bool(torch.isfinite(part).all()) for part in burst)
+        assert burst.noise.shape == (2, 4)
+        assert bool((burst.noise > 0).all())
+
+
+def test_still_bursts_stand_still(library: Library) -> None:
+    for number in range(5):
+        drawn = draw(library.validation, number, seed=7, frames=4, size=64, still=True)
+        reference = shoot(drawn, CPU).reference
+        assert torch.equal(reference, reference[:1].expand_as(reference))
+
+
+# Losses
+
+
+def objective(**changes: object) -> Objective:
+    plain = {"kind": "l1", "consistency": 0.0, "temporal": 0.0, "truncate": None}
+    return Objective(**{**plain, **changes})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("truncate", [1, 2, 3])
+def test_truncation_changes_gradients_but_not_the_loss(
+    kind: str, truncate: int, library: Library
+) -> None:
+    torch.manual_seed(1)
+    network = build(kind, NARROW)
+    torch.nn.init.normal_(network.head.last.weight, std=0.05)
+    drawn = [draw(library.training, n, seed=1, frames=5, size=64) for n in range(2)]
+    burst = stacked([shoot(one, CPU) for one in drawn])
+    terms = {"temporal": 0.5}
+    whole, loss = gradients(network, burst, objective(**terms))
+    short, same = gradients(network, burst, objective(truncate=truncate, **terms))
+    long, also = gradients(network, burst, objective(truncate=5, **terms))
+    assert same == pytest.approx(loss, rel=1e-5)
+    assert also == loss
+    assert all(torch.equal(a, b) for a, b in zip(whole, long, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(whole, short, strict=True))
+
+
+def test_every_term_of_the_loss_counts(library: Library) -> None:
+    torch.manual_seed(1)
+    network = build("clstm", NARROW)
+    drawn = [
+        draw(library.training, number, seed=1, frames=3, size=64, take=take)
+        for take in (0, 1)
+        for number in (1, 2)
+    ]
+    burst = stacked([shoot(one, CPU) for one in drawn])
+    found = [
+        gradients(network, burst, objective(**terms))[1]
+        for terms in ({}, {"kind": "l2"}, {"consistency": 0.1}, {"temporal": 1.0})
+    ]
+    assert len(set(found)) == 4
+    assert min(found[2], found[3]) > found[0]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss": "l2", "schedule": "constant"},
+        {"consistency": 0.05, "temporal": 0.5, "truncate": 2},
+        {"frames": 1},
+        {"warm_up": 0, "average": 0.0},
+    ],
+)
+def test_every_recipe_trains(settings: dict[str, object], pictures: Path, tmp_path: Path) -> None:
+    ran = call(*command(pictures, tmp_path / "run", config(tmp_path, **settings)))
+    assert ran.code == 0, ran.err
+    assert all(np.isfinite(float(loss)) for loss in losses(tmp_path / "run").values())
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ((), 2, "--data"),
+        (("--data", "nowhere"), 2, "nowhere"),
+        (("--data", "."), 3, "holds no data"),
+        (("--data", "PHOTOS", "--batch", "0"), 2, "batch"),
+        (("--data", "PHOTOS", "--size", "100"), 2, "multiple of 32"),
+        (("--data", "PHOTOS", "--rate", "-1"), 2, "rate"),
+        (("--data", "PHOTOS", "--model", "unet"), 5, "unet"),
+        (("--data", "PHOTOS", "--config", "no.toml"), 2, "no.toml"),
+        (("--data", "PHOTOS", "--start", "no.safetensors"), 5, "no.safetensors"),
+        (("--resume",), 5, "state.safetensors"),
+        (("--export", "models"), 5, "best.safetensors"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_reason(
+    words: tuple[str, ...],
+    code: int,
+    told: str,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    asked = [str(pictures) if word == "PHOTOS" else word for word in words]
+    ran = call("train", *asked)
+    assert ran.code == code, ran.err
+    assert told in ran.err
+
+
+@pytest.mark.parametrize(
+    "line", ["step = 5", 'steps = "many"', 'loss = "l3"', "data = 3", "network = 1", "steps = ="]
+)
+def test_a_setting_that_does_not_exist_is_refused(
+    line: str, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.toml").write_text(line)
+    ran = call(*command(pictures, tmp_path / "run", tmp_path / "bad.toml"))
+    assert ran.code == 2
+    assert "bad.toml" in ran.err
+
+
+def test_an_earlier_run_is_not_replaced_unasked(pictures: Path, tmp_path: Path) -> None:
+    words = command(pictures, tmp_path / "run", config(tmp_path, steps=1))
+    assert call(*words).code == 0
+    before = (tmp_path / "run" / "state.safetensors").read_bytes()
+    ran = call(*words)
+    assert ran.code == 7
+    assert "--resume" in ran.err
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
+    assert call(*words, "--overwrite").code == 0
+
+
+def test_settings_of_a_run_under_way_do_not_change(pictures: Path, tmp_path: Path) -> None:
+    words = command(pictures, tmp_path / "run", config(tmp_path, steps=2))
+    assert call(*words).code == 0
+    ran = call("train", "-o", tmp_path / "run", "--resume", "--rate", "0.1")
+    assert ran.code == 2
+    assert "rate" in ran.err
+    ran = call("train", "-o", tmp_path / "run", "--resume", "--steps", "4")
+    assert ran.code == 0, ran.err
+    assert list(losses(tmp_path / "run")) == [1, 2, 3, 4]
+
+
+def test_changed_data_end_a_resumed_run(tmp_path: Path) -> None:
+    data = photos(tmp_path / "photos")
+    assert call(*command(data, tmp_path / "run", config(tmp_path, steps=2))).code == 0
+    (data / "1.png").unlink()
+    ran = call("train", "-o", tmp_path / "run", "--resume", "--steps", "4")
+    assert ran.code == 3
+    assert "data" in ran.err
+
+
+def test_steps_that_are_not_finite_have_no_effect_and_twenty_in_a_row_end_the_run(
+    pictures: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    toml = config(tmp_path, steps=100, rate=1e30, warm_up=0, save_every=1, validate_every=100)
+    ran = call(*command(pictures, run, toml))
+    assert ran.code == 1
+    assert "20 steps in a row" in ran.err
+    assert int(log(run)[-1]["skipped"]) == 20
+
+
+def test_defaults_stand_in_the_help() -> None:
+    text = call("train", "--help").out
+    for value in (
+        TrainSettings.steps,
+        TrainSettings.batch,
+        TrainSettings.rate,
+        TrainSettings.model,
+    ):
+        assert str(value) in text
+
+
+def test_the_settings_of_a_run_lie_beside_it(pictures: Path, tmp_path: Path) -> None:
+    assert call(*command(pictures, tmp_path / "run", config(tmp_path, steps=1))).code == 0
+    values = tomllib.loads((tmp_path / "run" / "train.toml").read_text())
+    assert values["steps"] == 1
+    assert values["data"] == [str(pictures)]
+    assert values["network"]["head"] == NARROW["head"]
+
+
+# Devices
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_makes_bursts_like_those_of_the_cpu(library: Library) -> None:
+    cuda = torch.device("cuda")
+    for number in range(12):
+        drawn = draw(library.training, number, seed=3, frames=3, size=192)
+        here, there = shoot(drawn, CPU), shoot(drawn, cuda)
+        assert all(part.device.type == "cuda" for part in there)
+        torch.testing.assert_close(there.reference.cpu(), here.reference, atol=1e-3, rtol=0)
+        noise = (here.planes - there.planes.cpu()).std()  # of two draws
+        level = here.planes.mean((0, 2, 3)).clamp_min(0)
+        expected = (2 * (here.noise[0] * level + here.noise[1]).mean()).sqrt()
+        assert noise == pytest.approx(expected, rel=0.25)
