@@ -128,4 +128,5 @@ class Head(nn.Module):
         coarse = functional.pixel_shuffle(self.rise(features), 2)
         x = activate(self.merge(activate(torch.cat([fine, coarse], 1))))
         x = self.last(x + activate(self.refine(x)))
-        return square((functional.pixel_shuffle(x, 2) + smooth_base(mean)).clamp_min(0))
+        # Not clipped at black, as `develop` does that: there training would find no way back up.
+        return square(functional.pixel_shuffle(x, 2) + smooth_base(mean))

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Loop:
     record: Record | None  # of the first process alone
     reporter: Reporter
     ending: Ending
+    _began: float = field(init=False)  # on the monotonic clock, the run's earlier time included
 
     def go_on(self) -> None:
         """Steps until the settings' end, a signal, or patience is lost. Saves at the end.

@@ -31,8 +31,8 @@ Drawn = Filming | Window
 class Crew:
     """Who computes: threads of this process, each on a part of its bursts, and other processes.
 
-    Small convolutions do not gain much from several threads each. Two threads with half of the
-    batch each took 0.6 to 0.8 of the time of two threads inside every convolution.
+    Several threads inside every convolution wait for each other all the time; on a machine that
+    does other things too that costs up to two thirds of the speed (examples/time_training.py).
     """
 
     pool: ThreadPoolExecutor

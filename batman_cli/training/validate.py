@@ -20,6 +20,7 @@ FRAMES = 8
 FIFTH = 4  # index of the frame that SMID's protocol scores
 STILL_EVERY = 3  # one burst in so many stands still: TPSNR is defined for those alone
 STRIPS = 3
+PERFECT = 60.0  # dB; a burst burnt out to white can be met exactly, which no mean survives
 
 
 class Strip(NamedTuple):
@@ -72,8 +73,8 @@ def _judge(network: Net, sources: Sequence[Source], number: int, size: int, crew
     references = burst.reference.clamp(0, 1)
     plain = develop(plain_demosaic(burst.planes[FIFTH][None])[0], burst.matrix)
     return _Judged(
-        psnr(pictures[FIFTH], references[FIFTH]),
+        min(psnr(pictures[FIFTH], references[FIFTH]), PERFECT),
         ssim(pictures[FIFTH], references[FIFTH]),
-        tpsnr(pictures) if still else math.nan,
+        min(tpsnr(pictures), PERFECT) if still else math.nan,
         Strip(plain, pictures[FIFTH], references[FIFTH]),
     )
