@@ -12,10 +12,10 @@ from batman_cli.pack import Planes, bin_planes
 BLOCK = 4  # samples, side of the blocks whose mean square is one measurement
 FARTHEST = 5  # samples that a camera may move between two frames and is still followed
 SEARCHED = 60_000  # samples of a frame that the search for this motion looks at, about
-GROUPS = 16  # of blocks of similar level, for each plane
+GROUPS = 32  # of blocks of similar level, for each plane
 SMALLEST_GROUP = 64  # blocks
-QUIET = 10.0  # percentile of a group's blocks that surely hold noise alone
-QUIET_RANGE = 2.0  # a block this many times as restless still does: noise alone spreads so far
+QUIET = 10.0  # percentile of a group's blocks, by unrest, that hold noise alone
+QUIET_RANGE = 1.5  # times that unrest may be texture too; of noise alone three blocks in four stay
 CLIPPED = 0.9  # level above which white cuts the noise off
 MIN_VARIANCE = 1e-9  # 0..1 scale; 14-bit quantisation alone gives 3e-10
 HIGH_PASS = 9  # the 3x3 mean is taken over so many samples
@@ -191,7 +191,7 @@ def _lower_line(
     slope, intercept = 0.0, 0.0
     for turn in range(ROUNDS + 1):
         slope, intercept = _line(level, variance, weight, line / (2 * samples))
-        line = slope * level + intercept
+        line = np.maximum(slope * level + intercept, variance.min())  # levels may be below 0
         above = (variance - line) / (line * np.sqrt(SPREAD / samples))
         trust = above < OUTLIER if turn == ROUNDS - 1 else 1 / (1 + np.maximum(above, 0) ** 2)
         weight = samples / line**2 * trust

@@ -12,6 +12,7 @@ ROWS_PER_ROOT = 32  # rows of the table, even in sqrt(mean): the variance grows 
 LARGEST_KEPT = 1 - 2**-16  # with a whole number up to OUTCOMES before it, a float32 holds it
 EDGE = 1e-6  # uniform numbers keep so far from 0 and 1, so that no Tukey lambda draw is infinite
 SMALLEST_TAIL = 1e-3  # shapes nearer to 0 are drawn as this one: a logistic distribution as well
+GOLDEN = 0.6180339887  # its multiples, without their whole parts, are spread evenly over 0..1
 NORMAL_TAIL = 0.1349  # the shape whose kurtosis is that of a normal distribution
 BISECTIONS = 30
 
@@ -31,10 +32,12 @@ def poisson(mean: Tensor, generator: torch.Generator) -> Tensor:
 def _tabled(mean: Tensor, generator: torch.Generator) -> Tensor:
     """Draws by the alias method (Walker 1977): a random column, or else the other one it names."""
     row = (mean.sqrt() * ROWS_PER_ROOT).floor_()
-    # The upper one of two rows is taken so often that the mean comes out. That adds little, and
-    # the same uniform numbers do for all leading axes. floor(share + uniform) is 0 or 1.
+    # The upper one of two rows is taken so often that the mean comes out: floor(share + uniform)
+    # is 0 or 1. One set of uniform numbers, moved on for each picture, is as good as many here.
     share = (mean * ROWS_PER_ROOT**2).addcmul_(row, row, value=-1).div_(2 * row + 1)
-    row += share.add_(_uniform(mean.shape[-2:], mean, generator)).floor_()
+    *lead, _, _ = mean.shape
+    moved = torch.arange(math.prod(lead), device=mean.device).mul(GOLDEN).view(*lead, 1, 1)
+    row += share.add_((_uniform(mean.shape[-2:], mean, generator) + moved).frac_()).floor_()
     place = _uniform(mean.shape, mean, generator).mul_(OUTCOMES)
     column = place.floor()
     index = row.mul_(OUTCOMES).add_(column).int().flatten()
