@@ -246,7 +246,8 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
 def main() -> None:
     """Entry point of the `batman` command."""
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        signal.signal(number, _end_orderly)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _end_orderly)
     app()
 
 

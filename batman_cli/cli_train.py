@@ -107,7 +107,7 @@ def train(
         PrecisionChoice | None, typer.Option(show_default=_default("precision"))
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Cores to use.", show_default=_default("threads"))
+        int | None, typer.Option(help="Cores to use, at most.", show_default=_default("threads"))
     ] = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -16,7 +16,6 @@ class ExitCode(IntEnum):
     MEMORY = 6
     OUTPUT = 7
     INTERRUPTED = 130  # Ctrl-C
-    TERMINATED = 143  # SIGTERM
 
 
 class BatmanError(Exception):

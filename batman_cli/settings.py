@@ -24,7 +24,7 @@ MIN_TILE = 256  # pixels; smaller tiles would be mostly the context around them
 MAX_RATIO_ASKED = 1e5
 FPS_RANGE = (Fraction(1, 1000), Fraction(1000))
 CROP_MULTIPLE = 32  # pixels; the coarsest features of the networks have 1/32 of the resolution
-MIN_CROP = 64  # pixels
+MIN_CROP, MAX_CROP = 64, 2048  # pixels
 MAX_WIDTH = 3840  # pixels; `bin` auto picks the smallest factor whose output is no wider
 
 
@@ -105,7 +105,7 @@ class TrainSettings:
     seed: int = 1
     device: DeviceChoice = "auto"
     precision: PrecisionChoice = "auto"
-    threads: int | None = None  # parts of a batch computed side by side on the CPU; None: its cores
+    threads: int | None = None  # cores used at most; None: all that there are
 
 
 # The smallest values that make sense.
@@ -161,14 +161,15 @@ def check_training(settings: TrainSettings) -> None:
             raise UsageError(f"{name} = {value}", f"it is one of {known}", "choose one of these")
     if not settings.data:
         raise UsageError("nothing to train on", "no data are named", "give --data FOLDER")
-    if settings.size < MIN_CROP or settings.size % CROP_MULTIPLE:
-        why = f"it must be a multiple of {CROP_MULTIPLE}, at least {MIN_CROP}"
+    if not MIN_CROP <= settings.size <= MAX_CROP or settings.size % CROP_MULTIPLE:
+        why = f"it must be a multiple of {CROP_MULTIPLE} from {MIN_CROP} to {MAX_CROP}"
         raise UsageError(f"size = {settings.size}", why, "192 is a good one")
     for name, least in _LEAST.items():
         value = getattr(settings, name)
         if value is not None and not (value >= least and math.isfinite(value)):
             raise UsageError(f"{name} = {value:g}", f"it must be {least:g} or more")
-    if settings.rate <= 0 or (settings.minutes is not None and settings.minutes <= 0):
-        raise UsageError("rate and minutes must be above 0")
+    for name, value in (("rate", settings.rate), ("minutes", settings.minutes)):
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{name} = {value:g}", "it must be above 0")
     if not 0 <= settings.average < 1:
         raise UsageError(f"average = {settings.average:g}", "it is a share from 0 to below 1")

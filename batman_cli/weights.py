@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as save_bytes
 
 from batman_cli.errors import OutputError, WeightsError
 from batman_cli.models import Clstm, Cnn3d, build
@@ -15,6 +15,7 @@ from batman_cli.output import check_target, hidden, reason, sync
 from batman_cli.shipped import list_models, verify
 
 METADATA_KEY = "batman"  # of the safetensors header: a JSON object {kind, config, facts}
+TRAINING_KEY = "batman-training"  # the same of the state of a training run
 MAX_FILE_BYTES = 2 << 30
 MAX_TENSORS = 10_000
 PREFIXES = ("module.", "_orig_mod.")  # left by torch's wrappers for parallel and compiled training
@@ -56,7 +57,10 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
     """
     part = hidden(path, "part")
     try:
-        save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, part, metadata=metadata)
+        # Not save_file, whose files nobody but their owner may read.
+        part.write_bytes(
+            save_bytes({k: v.cpu().contiguous() for k, v in tensors.items()}, metadata)
+        )
         sync(part)
         part.replace(path)
         sync(path.parent)
@@ -84,6 +88,11 @@ def read_metadata(path: Path) -> dict[str, str]:
             return file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is not a readable checkpoint", str(error)) from error
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What was saved with a checkpoint about it. Raises WeightsError for a file that is none."""
+    return _header(path, read_metadata(path)).get("facts", {})
 
 
 def import_state(source: Path, kind: str, out: Path, *, overwrite: bool) -> None:
@@ -138,6 +147,12 @@ def _read(path: Path, *, expected_kind: str | None) -> Net:
 
 
 def _header(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
+    if metadata and TRAINING_KEY in metadata:
+        raise WeightsError(
+            f"{path.name} is the state of a training run",
+            "it is for `batman train --resume`",
+            "use best.safetensors or last.safetensors beside it",
+        )
     if not metadata or METADATA_KEY not in metadata:
         raise WeightsError(
             f"{path.name} is not a batman checkpoint", "its header does not say which network"

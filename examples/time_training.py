@@ -18,10 +18,10 @@ import torch
 
 from batman_cli.device import choose_device
 from batman_cli.settings import TrainSettings
-from batman_cli.training.bursts import shoot, stacked
+from batman_cli.training.bursts import Stock, shoot, stacked, stock_of
 from batman_cli.training.losses import Objective, gradients
 from batman_cli.training.ranks import Ranks
-from batman_cli.training.sources import Library, prepare
+from batman_cli.training.sources import prepare
 from batman_cli.training.state import new_run
 from batman_cli.training.step import Crew, draws, take_step
 
@@ -37,16 +37,16 @@ def seconds(act: Callable[[], object]) -> float:
     return (time.perf_counter() - began) / STEPS
 
 
-def compare(model: str, library: Library, crew: Crew) -> str:
+def compare(model: str, stock: Stock, crew: Crew) -> str:
     """What the turns of a model came to."""
     settings = TrainSettings(model=model)
     run = new_run(model, {}, rate=1e-4, weight_decay=0.0, seed=1, start=None, to=CPU)
-    todo = draws(library.training, settings, 0, Ranks())
+    todo = draws(stock, settings, 0, Ranks())
     ready = stacked([shoot(one, CPU) for one in next(todo)])
     making = list[float]()
 
     def real() -> None:
-        step = take_step(run, next(todo), settings, crew, share=0.5, end=False)
+        step = take_step(run, next(todo), settings, crew, share=0.5, signal=None)
         making.append(step.making)
 
     def plain() -> None:
@@ -77,9 +77,10 @@ def main() -> None:
     cores = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(cores) as pool:
         library = prepare([args.photos], Path(cache), bin=None, drv_input="short", on_bad="skip")
+        stock = stock_of(library.training)
         crew = Crew(pool, cores, choose_device("cpu", "auto"), Ranks())
         for model in args.models:
-            print(f"{model}: {compare(model, library, crew)}", flush=True)
+            print(f"{model}: {compare(model, stock, crew)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ LAYERS = (
 # Modules that must be importable without torch, which takes seconds to load.
 TORCH_FREE = (
     *("", "errors", "settings", "tiff", "raw", "pack", "amplify", "noise", "timeline", "burst"),
-    *("video", "stills", "progress", "shipped", "plan", "commands", "cli", "__main__"),
+    *("video", "stills", "progress", "shipped", "plan", "commands", "__main__"),
+    *("cli", "cli_train", "options", "ending"),
     *("simulate.tiff_writer", "simulate.arw", "simulate.dng"),
 )
 

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,17 @@ from conftest import KINDS, NARROW, NewBurst
 from running import call, names
 from training import command, config, drv_tree, log, losses, photos, scores
 
+from batman_cli.device import choose_device
 from batman_cli.models import build
 from batman_cli.settings import TrainSettings
 from batman_cli.shipped import sha256
 from batman_cli.stills import read_image
-from batman_cli.training.bursts import draw, shoot, stacked
+from batman_cli.training.bursts import Stock, draw, shoot, stacked, stock_of
 from batman_cli.training.losses import Objective, gradients
-from batman_cli.training.sources import Library, prepare
+from batman_cli.training.ranks import Ranks
+from batman_cli.training.sources import prepare
+from batman_cli.training.state import is_finite, load_run, new_run
+from batman_cli.training.step import Crew, draws, rate_at, take_step
 from batman_cli.weights import load_network
 
 CPU = torch.device("cpu")
@@ -29,9 +34,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def library(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Library:
+def stock(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Stock:
     cache = tmp_path_factory.mktemp("cache")
-    return prepare([pictures], cache, bin=None, drv_input="short", on_bad="stop")
+    library = prepare([pictures], cache, bin=None, drv_input="short", on_bad="stop")
+    return stock_of(library.training)
 
 
 # From data to a checkpoint
@@ -156,33 +162,30 @@ def test_a_dataset_in_the_layout_of_drv_is_trained_on(tmp_path: Path) -> None:
 
 
 def test_several_kinds_of_data_mix(pictures: Path, tmp_path: Path) -> None:
-    data = drv_tree(tmp_path / "drv", scenes=7, frames=3)
+    data = drv_tree(tmp_path / "drv", scenes=7)
     ran = call(*command(pictures, tmp_path / "run", config(tmp_path, steps=2), "--data", data))
     assert ran.code == 0, ran.err
     assert "9 to train on, 2 to validate on" in ran.err
 
 
-def test_a_burst_is_the_same_whoever_makes_it(library: Library) -> None:
+def test_a_burst_is_the_same_whoever_makes_it(stock: Stock) -> None:
     def made(number: int, take: int = 0) -> torch.Tensor:
-        drawn = draw(library.training, number, seed=1, frames=3, size=64, take=take)
+        drawn = draw(stock, number, seed=1, frames=3, size=64, take=take)
         return shoot(drawn, CPU).planes
 
     assert torch.equal(made(3), made(3))
     assert not torch.equal(made(3), made(4))
 
 
-def test_two_takes_show_the_same_with_other_noise(library: Library) -> None:
-    one, two = (
-        shoot(draw(library.training, 3, seed=1, frames=3, size=64, take=take), CPU)
-        for take in (0, 1)
-    )
+def test_two_takes_show_the_same_with_other_noise(stock: Stock) -> None:
+    one, two = (shoot(draw(stock, 3, seed=1, frames=3, size=64, take=take), CPU) for take in (0, 1))
     assert torch.equal(one.reference, two.reference)
     assert not torch.equal(one.planes, two.planes)
 
 
-def test_bursts_of_all_numbers_are_finite_and_of_the_size_asked(library: Library) -> None:
+def test_bursts_of_all_numbers_are_finite_and_of_the_size_asked(stock: Stock) -> None:
     for number in range(20):
-        burst = shoot(draw(library.training, number, seed=2, frames=4, size=96), CPU)
+        burst = shoot(draw(stock, number, seed=2, frames=4, size=96), CPU)
         assert burst.planes.shape == (4, 4, 48, 48)
         assert burst.reference.shape == (4, 3, 96, 96)
         assert all(bool(torch.isfinite(part).all()) for part in burst)
@@ -190,9 +193,9 @@ def test_bursts_of_all_numbers_are_finite_and_of_the_size_asked(library: Library
         assert bool((burst.noise > 0).all())
 
 
-def test_still_bursts_stand_still(library: Library) -> None:
+def test_still_bursts_stand_still(stock: Stock) -> None:
     for number in range(5):
-        drawn = draw(library.validation, number, seed=7, frames=4, size=64, still=True)
+        drawn = draw(stock, number, seed=7, frames=4, size=64, still=True)
         reference = shoot(drawn, CPU).reference
         assert torch.equal(reference, reference[:1].expand_as(reference))
 
@@ -208,12 +211,12 @@ def objective(**changes: object) -> Objective:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("truncate", [1, 2, 3])
 def test_truncation_changes_gradients_but_not_the_loss(
-    kind: str, truncate: int, library: Library
+    kind: str, truncate: int, stock: Stock
 ) -> None:
     torch.manual_seed(1)
     network = build(kind, NARROW)
     torch.nn.init.normal_(network.head.last.weight, std=0.05)
-    drawn = [draw(library.training, n, seed=1, frames=5, size=64) for n in range(2)]
+    drawn = [draw(stock, n, seed=1, frames=5, size=64) for n in range(2)]
     burst = stacked([shoot(one, CPU) for one in drawn])
     terms = {"temporal": 0.5}
     whole, loss = gradients(network, burst, objective(**terms))
@@ -225,11 +228,11 @@ def test_truncation_changes_gradients_but_not_the_loss(
     assert any(not torch.equal(a, b) for a, b in zip(whole, short, strict=True))
 
 
-def test_every_term_of_the_loss_counts(library: Library) -> None:
+def test_every_term_of_the_loss_counts(stock: Stock) -> None:
     torch.manual_seed(1)
     network = build("clstm", NARROW)
     drawn = [
-        draw(library.training, number, seed=1, frames=3, size=64, take=take)
+        draw(stock, number, seed=1, frames=3, size=64, take=take)
         for take in (0, 1)
         for number in (1, 2)
     ]
@@ -257,6 +260,43 @@ def test_every_recipe_trains(settings: dict[str, object], pictures: Path, tmp_pa
     assert all(np.isfinite(float(loss)) for loss in losses(tmp_path / "run").values())
 
 
+# A step
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("terms", [{}, {"consistency": 0.1, "temporal": 0.5, "truncate": 2}])
+def test_a_step_does_not_depend_on_how_many_threads_share_it(
+    threads: int, terms: dict[str, float], stock: Stock
+) -> None:
+    settings = TrainSettings(batch=3, frames=3, size=64, **terms)  # pyright: ignore[reportArgumentType]
+
+    def stepped(threads: int) -> list[torch.Tensor]:
+        run = new_run("clstm", NARROW, rate=1.0, weight_decay=0, seed=1, start=None, to=CPU)
+        with ThreadPoolExecutor(threads) as pool:
+            crew = Crew(pool, threads, choose_device("cpu", "fp32"), Ranks())
+            drawn = next(draws(stock, settings, 0, Ranks()))
+            take_step(run, drawn, settings, crew, share=0.0, signal=None)
+        return [
+            parameter.grad for parameter in run.network.parameters() if parameter.grad is not None
+        ]
+
+    for one, other in zip(stepped(1), stepped(threads), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    settings = TrainSettings(rate=1.0, warm_up=10)
+    rates = [rate_at(settings, step, step / 1000) for step in range(1001)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(rates[10], rel=1e-3)
+    assert rates[-1] == pytest.approx(0.02)
+    assert sorted(rates[10:], reverse=True) == rates[10:]
+    constant = TrainSettings(rate=1.0, warm_up=0, schedule="constant")
+    assert {rate_at(constant, step, step / 10) for step in range(10)} == {1.0}
+    short = [rate_at(TrainSettings(rate=1.0, warm_up=1000), step, step / 20) for step in range(20)]
+    assert max(short) > 0.9  # the warm-up is no longer than a tenth of the run
+
+
 # What cannot be
 
 
@@ -269,7 +309,7 @@ def test_every_recipe_trains(settings: dict[str, object], pictures: Path, tmp_pa
         (("--data", "PHOTOS", "--batch", "0"), 2, "batch"),
         (("--data", "PHOTOS", "--size", "100"), 2, "multiple of 32"),
         (("--data", "PHOTOS", "--rate", "-1"), 2, "rate"),
-        (("--data", "PHOTOS", "--model", "unet"), 5, "unet"),
+        (("--data", "PHOTOS", "--model", "unet"), 2, "unet"),
         (("--data", "PHOTOS", "--config", "no.toml"), 2, "no.toml"),
         (("--data", "PHOTOS", "--start", "no.safetensors"), 5, "no.safetensors"),
         (("--resume",), 5, "state.safetensors"),
@@ -312,7 +352,28 @@ def test_an_earlier_run_is_not_replaced_unasked(pictures: Path, tmp_path: Path) 
     assert ran.code == 7
     assert "--resume" in ran.err
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
-    assert call(*words, "--overwrite").code == 0
+    assert call(*words, "--overwrite", "--data", tmp_path / "no-such-folder").code == 2
+    assert call(*words, "--overwrite", "--model", "unet").code == 2
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == before
+    start = ("--start", tmp_path / "run" / "last.safetensors")
+    ran = call(*words, "--overwrite", *start, growing=True)  # the start itself is replaced
+    assert ran.code == 0, ran.err
+
+
+def test_only_a_run_is_ever_replaced(pictures: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "export").mkdir(parents=True)
+    (project / "export" / "thesis.tex").write_text("mine")
+    (project / "train.toml").write_bytes(config(tmp_path, steps=1).read_bytes())
+    ran = call(*command(pictures, project, project / "train.toml", "--overwrite"))
+    assert ran.code == 7
+    assert "not the folder of a training run" in ran.err
+    run = tmp_path / "run"
+    assert call(*command(pictures, run, project / "train.toml")).code == 0
+    (run / "export" / "thesis.tex").write_text("mine")
+    assert call(*command(pictures, run, project / "train.toml", "--overwrite")).code == 0
+    for folder in (project, run):
+        assert (folder / "export" / "thesis.tex").read_text() == "mine"
 
 
 def test_settings_of_a_run_under_way_do_not_change(pictures: Path, tmp_path: Path) -> None:
@@ -344,6 +405,9 @@ def test_steps_that_are_not_finite_have_no_effect_and_twenty_in_a_row_end_the_ru
     assert ran.code == 1
     assert "20 steps in a row" in ran.err
     assert int(log(run)[-1]["skipped"]) == 20
+    load_network(None, file=run / "last.safetensors")  # what is left is the last good one
+    saved = load_run(run / "state.safetensors", rate=1.0, weight_decay=0.0, to=CPU)
+    assert is_finite(saved)
 
 
 def test_defaults_stand_in_the_help() -> None:
@@ -370,10 +434,10 @@ def test_the_settings_of_a_run_lie_beside_it(pictures: Path, tmp_path: Path) -> 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_makes_bursts_like_those_of_the_cpu(library: Library) -> None:
+def test_a_gpu_makes_bursts_like_those_of_the_cpu(stock: Stock) -> None:
     cuda = torch.device("cuda")
     for number in range(12):
-        drawn = draw(library.training, number, seed=3, frames=3, size=192)
+        drawn = draw(stock, number, seed=3, frames=3, size=192)
         here, there = shoot(drawn, CPU), shoot(drawn, cuda)
         assert all(part.device.type == "cuda" for part in there)
         torch.testing.assert_close(there.reference.cpu(), here.reference, atol=1e-3, rtol=0)

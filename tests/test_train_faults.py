@@ -2,16 +2,19 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from running import LIMIT_S, batman, call, start
+from running import COMMAND, LIMIT_S, batman, call, start
 from training import command, config, losses, photos, scores
 
 from batman_cli.training import step as stepping
@@ -31,7 +34,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def toml(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return config(tmp_path_factory.mktemp("config"), steps=STEPS, save_every=1, validate_every=4)
+    """A recipe with every part that has to be resumed."""
+    return config(
+        tmp_path_factory.mktemp("config"),
+        steps=STEPS,
+        save_every=1,
+        validate_every=4,
+        batch=3,
+        consistency=0.05,
+        temporal=0.5,
+        truncate=2,
+        patience=50,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +90,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert done.code == 0, done.err
     assert losses(run) == losses(whole)
     assert scores(run) == scores(whole)
-    best = (run / "best.safetensors").read_bytes()
-    assert len(best) == len((whole / "best.safetensors").read_bytes())
+    for name in ("best.safetensors", "last.safetensors"):
+        one, other = (load_network(None, file=path / name).state_dict() for path in (run, whole))
+        assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -120,25 +135,46 @@ def test_several_processes_learn_what_one_does(pictures: Path, tmp_path: Path) -
     assert scores(tmp_path / "two")[20] == pytest.approx(scores(tmp_path / "one")[20], abs=1e-2)
 
 
-def test_a_signal_ends_all_processes_with_everything_saved(pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("who", ["all", "second"])
+def test_a_signal_ends_all_processes_with_everything_saved(
+    who: str, pictures: Path, tmp_path: Path
+) -> None:
     toml = config(tmp_path, steps=100_000, batch=4, validate_every=100_000, threads=1)
     run = tmp_path / "run"
-    torchrun = (
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "batman_cli",
-    )
-    running = start(*command(pictures, run, toml), python=(sys.executable, "-m", *torchrun))
-    while running.poll() is None and not ((run / "log.csv").exists() and len(losses(run)) > 2):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    running = [
+        start(
+            *command(pictures, run, toml),
+            env={**common, "RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"},
+        )
+        for rank in ("0", "1")
+    ]
+    while running[0].poll() is None and not ((run / "log.csv").exists() and len(losses(run)) > 2):
         time.sleep(0.01)
-    running.terminate()
-    running.communicate(timeout=LIMIT_S)
+    for process in running if who == "all" else running[1:]:
+        process.terminate()
+    for process in running:
+        _, err = process.communicate(timeout=LIMIT_S)
+        assert process.returncode == 128 + signal.SIGTERM, err
     readable(run)
     saved = load_run(run / "state.safetensors", rate=1.0, weight_decay=0.0, to=torch.device("cpu"))
     assert saved.position.step == max(losses(run))
+
+
+def test_a_run_started_to_outlive_its_terminal_does(
+    pictures: Path, toml: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    running = start(*command(pictures, run, toml), python=("nohup", *COMMAND))
+    while running.poll() is None and not ((run / "log.csv").exists() and len(losses(run)) > 2):
+        time.sleep(0.01)
+    running.send_signal(signal.SIGHUP)
+    _, err = running.communicate(timeout=LIMIT_S)
+    assert running.returncode == 0, err
+    assert len(losses(run)) == STEPS
 
 
 def test_one_bad_step_is_skipped_and_counted(
@@ -146,14 +182,14 @@ def test_one_bad_step_is_skipped_and_counted(
 ) -> None:
     real = stepping.gradients
 
-    def poisoned(*arguments: object) -> tuple[list[torch.Tensor], float]:
-        found, loss = real(*arguments)  # pyright: ignore[reportArgumentType]
-        if poisoned.calls == 4:  # pyright: ignore[reportFunctionMemberAccess]
+    calls = count()
+
+    def poisoned(*arguments: Any, **options: Any) -> tuple[list[torch.Tensor], float]:
+        found, loss = real(*arguments, **options)
+        if next(calls) == 4:
             found[0][...] = float("nan")
-        poisoned.calls += 1  # pyright: ignore[reportFunctionMemberAccess]
         return found, loss
 
-    poisoned.calls = 0  # pyright: ignore[reportFunctionMemberAccess]
     monkeypatch.setattr(stepping, "gradients", poisoned)
     ran = call(*command(pictures, tmp_path / "run", toml))
     assert ran.code == 0, ran.err

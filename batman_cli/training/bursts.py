@@ -7,14 +7,13 @@ device. So any process makes any burst, and a resumed run sees what it would hav
 import hashlib
 import math
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from batman_cli.develop import develop_unclipped
 from batman_cli.simulate.camera import (
@@ -32,7 +31,9 @@ from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to
 from batman_cli.training.drv_windows import Window, amplified, cut_window
 from batman_cli.training.sources import DrvScene, Footage, Source
 
-RATIOS = (8.0, 300.0)  # amplification, drawn log-uniformly
+# Amplification, drawn log-uniformly: less than the 20 to 300 of real dark bursts too, for users
+# brighten dim ones, and what is sharp at a low ratio shows what is to be kept at a high one.
+RATIOS = (8.0, 300.0)
 RED_GAINS = (1.7, 2.5)  # white balance over real scenes of a Sony A7S II (PMN's list)
 BLUE_GAINS = (1.3, 3.1)
 EXPOSURES = (0.35, 1.0)  # linear brightness of the photo's white
@@ -50,6 +51,7 @@ class Taking(NamedTuple):
     ratio: float
     white_balance: tuple[float, float, float]
     from_srgb: Tensor  # (3, 3) linear sRGB to white-balanced camera RGB
+    bin: int  # 1, 2 or 4
     exposure: float  # linear brightness of the pictures' white
     coded: bool  # through Sony's lossy ARW coding
 
@@ -80,39 +82,55 @@ class Burst(NamedTuple):
     matrix: Tensor  # (3, 3) white-balanced camera RGB to linear sRGB
 
 
+class Stock(NamedTuple):
+    """What bursts are drawn from."""
+
+    sources: tuple[Source, ...]
+    weights: Tensor  # how often each source is drawn
+    footage: tuple[Footage, ...]  # of these, what can cross a scene
+
+
+def stock_of(sources: Sequence[Source]) -> Stock:
+    """Everything about the sources that is the same for all bursts."""
+    weights = torch.tensor([_weight(source) for source in sources])
+    footage = tuple(source for source in sources if isinstance(source, Footage))
+    return Stock(tuple(sources), weights, footage)
+
+
 def draw(
-    sources: Sequence[Source],
+    stock: Stock,
     number: int,
     *,
     seed: int,
     frames: int,
     size: int,
     take: int = 0,
+    source: Source | None = None,
     still: bool = False,
 ) -> Filming | Window:
     """What burst `number` shows and how it is shot: frames x size x size sensor pixels.
 
     take: bursts of one number that differ in their take show the same with other noise.
-    still: nothing moves.
+    source: this one, not one by chance. still: nothing moves.
     """
     generator = torch.Generator().manual_seed(_mixed(seed, number))
-    weights = torch.tensor([_weight(source) for source in sources])
-    source = sources[int(torch.multinomial(weights, 1, generator=generator))]
+    if source is None:
+        source = stock.sources[int(torch.multinomial(stock.weights, 1, generator=generator))]
     taken = torch.Generator().manual_seed(_mixed(seed, number, take + 1))
     if isinstance(source, DrvScene):
         return cut_window(source, frames, size, generator, taken, still=still)
-    others = [other for other in sources if isinstance(other, Footage)]
     pictures, path = _views_of(source, frames, size, generator, still=still)
     crossing = None
     if not still and _uniform((0, 1), generator) < OBJECT_SHARE:
-        texture = others[_below(len(others), generator)]
+        texture = stock.footage[_below(len(stock.footage), generator)]
         crossing = Crossing(_crop(texture, 1, size, generator), _any_seed(generator))
     return Filming(pictures, path, crossing, draw_taking(generator), _any_seed(taken))
 
 
 def draw_taking(generator: torch.Generator) -> Taking:
     """Camera, light and settings, within what real ones span."""
-    shares = -torch.rand(len(XYZ_TO_CAMERA), generator=generator).log()  # a Dirichlet draw
+    # A Dirichlet draw. Random numbers may be 0 but never 1.
+    shares = -torch.log1p(-torch.rand(len(XYZ_TO_CAMERA), generator=generator))
     mixed = torch.tensordot(shares / shares.sum(), torch.tensor(list(XYZ_TO_CAMERA.values())), 1)
     shares = torch.tensor(list(BIN_SHARES.values()))
     factor = list(BIN_SHARES)[int(torch.multinomial(shares, 1, generator=generator))]
@@ -123,6 +141,7 @@ def draw_taking(generator: torch.Generator) -> Taking:
         math.exp(_uniform((math.log(RATIOS[0]), math.log(RATIOS[1])), generator)),
         (_uniform(RED_GAINS, generator), 1.0, _uniform(BLUE_GAINS, generator)),
         camera_from_srgb(mixed),
+        factor,
         _uniform(OVEREXPOSURES if over else EXPOSURES, generator),
         # A coded file that is binned afterwards has its coding averaged away.
         factor == 1 and _uniform((0, 1), generator) < CODED_SHARE,
@@ -141,7 +160,8 @@ def shoot(drawn: Filming | Window, device: torch.device) -> Burst:
     red, green, blue = taking.white_balance
     ratio = taking.ratio * torch.tensor([red, green, green, blue], device=device)
     scale = SPAN / ratio[:, None, None]
-    raw = expose(to_planes(clean) * scale, taking.sensor, generator)
+    seen = to_planes(clean) if taking.bin == 1 else binned_planes(clean)
+    raw = expose(seen * scale, taking.sensor, generator)
     if taking.coded:
         raw = through_arw2(raw)
     shot, read = pixel_noise(taking.sensor)
@@ -154,6 +174,15 @@ def shoot(drawn: Filming | Window, device: torch.device) -> Burst:
     )
 
 
+def binned_planes(rgb: Tensor) -> Tensor:
+    """What binned planes see of (T, 3, H, W): (T, 4, H/2, W/2), order R G1 G2 B.
+
+    Each sample is an average over nearly the whole of its cell of 2 x 2 output pixels, where that
+    of a plain mosaic lies in a corner. The rest, a quarter pixel at bin 2, is neglected.
+    """
+    return functional.avg_pool2d(rgb, 2)[:, [0, 1, 1, 2]]
+
+
 def stacked(bursts: Sequence[Burst]) -> Burst:
     """Bursts of one size side by side: every field with a first axis B."""
     return Burst(*(torch.stack(parts) for parts in zip(*bursts, strict=True)))
@@ -164,7 +193,7 @@ def _render(drawn: Filming, device: torch.device) -> Tensor:
     pictures = _floats(drawn.pictures, device)
     if drawn.path is not None:
         side = pictures.shape[2] - MARGIN
-        pictures = views(pictures[0], drawn.path.to(device), side, side)
+        pictures = views(pictures[0], drawn.path, side, side)
     if drawn.crossing is not None:
         way = torch.Generator().manual_seed(drawn.crossing.seed)
         pictures = add_object(pictures, _floats(drawn.crossing.texture, device)[0], way)
@@ -175,7 +204,7 @@ def _views_of(
     source: Footage, frames: int, size: int, generator: torch.Generator, *, still: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Pictures of a clip as they follow each other, or a photo and a camera's path over it."""
-    if _length(source.pictures) >= frames and not still:
+    if len(_array(source)) >= frames and not still:
         return _crop(source, frames, size, generator), None
     motion = MOTIONS[1 + _below(len(MOTIONS) - 1, generator)]
     if still or _uniform((0, 1), generator) < STILL_SHARE:
@@ -217,17 +246,11 @@ def _weight(source: Source) -> float:
 
 def is_clip(source: Footage) -> bool:
     """Whether it has more than one frame."""
-    return _length(source.pictures) > 1
-
-
-@cache
-def _length(pictures: Path) -> int:
-    """Frames of a clip, 1 of a photo; asked for every source at every draw."""
-    return len(np.load(pictures, mmap_mode="r"))
+    return len(_array(source)) > 1
 
 
 def _mixed(*numbers: int) -> int:
-    """A seed of 63 bits in which every number matters."""
+    """A seed in which every number matters."""
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 

@@ -106,10 +106,12 @@ def _table(name: str, network: Net, facts: TrainingFacts, size: int, sha256: str
 
 
 def _data(facts: TrainingFacts) -> str:
+    start = facts.settings.start
+    before = f" It began from `{start.name}`, whose own card holds too." if start else ""
     folders = ", ".join(f"`{path.name}`" for path in _without_paths(facts.settings).data)
     return (
         f"{_counts(facts)}, from {folders or 'no folder'}; {facts.held_out} of them were held out "
-        f"for validation. Licence of the data: {facts.licence or NOT_STATED}."
+        f"for validation. Licence of the data: {facts.licence or NOT_STATED}.{before}"
     )
 
 

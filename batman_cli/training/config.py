@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from batman_cli.errors import UsageError
+from batman_cli.output import reason
 from batman_cli.settings import TrainSettings
 
 _TYPES = get_type_hints(TrainSettings)
@@ -25,9 +26,11 @@ _IN_WORDS: dict[object, str] = {
 def read_config(path: Path) -> dict[str, Any]:
     """The values of a TOML file, each checked to be a setting of its kind. Raises UsageError."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} is not a readable TOML file", str(error)) from error
+        values = tomllib.loads(path.read_bytes().decode(errors="surrogateescape"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", reason(error)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not a TOML file", str(error)) from error
     return checked(values, str(path))
 
 

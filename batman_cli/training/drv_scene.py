@@ -117,10 +117,15 @@ def _write_short(
     _write_reference(files, factor, plan.height, plan.width, draft)
     reads = [partial(_read_shot, plan, shot) for shot in plan.burst.shots]
     return _Written(
-        plan.ratio.value,
+        _light(long) / _light(plan.metered),
         plan.noise,
         [*plan.burst.bad, *_write_planes(reads, on_bad, draft)],
     )
+
+
+def _light(shot: ShotInfo) -> float:
+    """ISO times exposure time, both known; `enhance` caps ratios of it, but a reference cannot."""
+    return (shot.iso or 0.0) * (shot.exposure_s or 0.0)
 
 
 def _check_pair(shot: ShotInfo, long: ShotInfo) -> None:

@@ -41,24 +41,21 @@ def cut_window(
     *,
     still: bool,
 ) -> Window:
-    """Frames x size x size sensor pixels of a scene, mirrored at its edges where it is smaller.
+    """A window of size x size sensor pixels, mirrored at the edges of a scene that is smaller.
 
-    generator decides where the window is and goes, `taken` which shots it shows.
+    generator decides where the window is and goes, `taken` which shots it shows; the scene has
+    that many or more.
     """
     shots = np.load(scene.planes, mmap_mode="r")
     reference = np.load(scene.reference, mmap_mode="r").transpose(2, 0, 1)
     room = [max(0, length - size // 2) for length in shots.shape[2:]]
-    order = _consecutive(len(shots), frames, taken)
+    first = _below(len(shots) - frames + 1, taken)
     moving = not still and _below(100, generator) >= 100 * STILL_SHARE
     way = _way(room, frames, generator, motion=_motion(generator) if moving else "static")
-    planes = np.stack(
-        [_piece(shots[shot], y, x, size // 2) for shot, (y, x) in zip(order, way, strict=True)]
-    )
+    planes = np.stack([_piece(shots[first + t], y, x, size // 2) for t, (y, x) in enumerate(way)])
     shown = np.stack([_piece(reference, 2 * y, 2 * x, size) for y, x in way])
     if moving and _below(100, generator) < 100 * CROSSED_SHARE:
         _cross(planes, shown, generator)
-    if _below(2, generator):  # mirrored at its diagonal a mosaic still starts on red
-        planes, shown = planes[:, [0, 2, 1, 3]].swapaxes(2, 3), shown.swapaxes(2, 3)
     light = np.ascontiguousarray(shown, np.float32) / 65535
     return Window(
         torch.from_numpy(np.ascontiguousarray(planes, np.float32)), torch.from_numpy(light), scene
@@ -78,11 +75,9 @@ def amplified(window: Window, device: torch.device) -> tuple[Tensor, Tensor, Ten
     )
 
 
-def _consecutive(count: int, frames: int, generator: torch.Generator) -> list[int]:
-    """Numbers of shots that follow each other; a scene with too few is run back and forth."""
-    start = _below(max(1, count - frames + 1), generator)
-    turns = [*range(count), *range(count - 2, 0, -1)]
-    return [turns[(start + t) % len(turns)] for t in range(frames)]
+def shot_count(scene: DrvScene) -> int:
+    """How many shots it has."""
+    return len(np.load(scene.planes, mmap_mode="r"))
 
 
 def _motion(generator: torch.Generator) -> str:

@@ -66,7 +66,7 @@ def _write(
     }
     size = checkpoint.stat().st_size
     text = card_text(name, network, facts, size=size, sha256=digest)
-    card.write_text(text, encoding="utf-8")
+    card.write_text(text, encoding="utf-8", errors="backslashreplace")
     models = json.dumps({"models": {**entries, name: entry}}, indent=2)
     (folder / LISTING).write_text(models + "\n", encoding="utf-8")
 

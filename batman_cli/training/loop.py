@@ -10,15 +10,15 @@ from batman_cli.ahead import read_ahead
 from batman_cli.errors import NotFinite
 from batman_cli.progress import Reporter
 from batman_cli.settings import TrainSettings
+from batman_cli.training.bursts import Stock
+from batman_cli.training.folder import BEST, LAST, STATE
 from batman_cli.training.record import Record, strip
 from batman_cli.training.signals import Ending
-from batman_cli.training.sources import Library
-from batman_cli.training.state import Run, save_run
+from batman_cli.training.state import Run, is_finite, save_run
 from batman_cli.training.step import Crew, Stepped, draws, take_step
 from batman_cli.training.validate import validate
 from batman_cli.weights import save
 
-STATE, LAST, BEST = "state.safetensors", "last.safetensors", "best.safetensors"
 SKIPPED_IN_A_ROW = 20  # steps that were not finite, after which a run will not recover
 
 
@@ -29,7 +29,8 @@ class Loop:
     settings: TrainSettings
     folder: Path
     facts: dict[str, Any]  # saved with the run
-    library: Library
+    training: Stock
+    validation: Stock
     crew: Crew
     run: Run
     record: Record | None  # of the first process alone
@@ -37,46 +38,57 @@ class Loop:
     ending: Ending
     _began: float = field(init=False)  # on the monotonic clock, the run's earlier time included
 
-    def go_on(self) -> None:
+    def go_on(self) -> int | None:
         """Steps until the settings' end, a signal, or patience is lost. Saves at the end.
 
-        Raises NotFinite after too many steps without effect in a row.
+        Returns the signal. Raises NotFinite after too many steps without effect in a row.
         """
+        position, ended_by = self.run.position, self._steps()
+        # After a signal nothing is done that other processes would have to join in.
+        if ended_by is None and position.validated != position.step:
+            self._validate()
+        self._save()
+        before, best = (scores.get("psnr", 0.0) for scores in (position.before, position.best))
+        if ended_by is None and not best > before:
+            self.reporter.warn(f"training did not help: {before:.2f} dB before, {best:.2f} after")
+        return ended_by
+
+    def _steps(self) -> int | None:
         settings, position = self.settings, self.run.position
         self._began = time.monotonic() - position.seconds
         if not position.before:
             position.before = self._validated()
             self._save()
+        if self._over(self._share(position.seconds)):
+            self.reporter.say("the run is over: give it more --steps or --minutes")
+            return None
         total, unit = self._whole()
-        todo = draws(self.library.training, settings, position.step, self.crew.ranks)
+        todo = draws(self.training, settings, position.step, self.crew.ranks)
         progress = self.reporter.training(total, unit, start=self._done())
         with progress as advance, closing(read_ahead(todo)) as bursts:
             began = time.monotonic()
             for drawn in bursts:
                 waited = time.monotonic() - began
+                share = self._share(time.monotonic() - self._began)
                 step = take_step(
-                    self.run,
-                    drawn,
-                    settings,
-                    self.crew,
-                    share=self._share(),
-                    end=self.ending.signal is not None,
+                    self.run, drawn, settings, self.crew, share=share, signal=self.ending.signal
                 )
                 seconds = time.monotonic() - began
                 speed = settings.batch / seconds
                 fields = {"step": position.step, "loss": step.loss, "bursts_per_s": speed}
+                self._note(step, seconds, waited)
                 advance(self._done(), f"loss {step.loss:.4f}, {speed:.1f} bursts/s", fields)
-                self._after(step, seconds, waited)
-                if self._over(step):
+                if step.ended_by is not None:
+                    return step.ended_by
+                self._keep()
+                if self._over(step.share):
                     break
                 began = time.monotonic()
-        if self.ending.signal is None and position.step % settings.validate_every:
-            self._validate()
-        self._save()
+        return None
 
-    def _after(self, step: Stepped, seconds: float, waited: float) -> None:
-        """Notes a step, and validates and saves where it is time."""
-        settings, position = self.settings, self.run.position
+    def _note(self, step: Stepped, seconds: float, waited: float) -> None:
+        """Writes a step into the log. Raises NotFinite when training has gone astray."""
+        position = self.run.position
         position.seconds = time.monotonic() - self._began
         if self.record:
             self.record.step(
@@ -85,32 +97,37 @@ class Loop:
                 loss=step.loss,
                 gradient=step.norm,
                 rate=step.rate,
-                bursts_per_s=settings.batch / seconds,
+                bursts_per_s=self.settings.batch / seconds,
                 waiting=(waited + step.making) / seconds,
                 skipped=position.skipped,
             )
         if position.skipped_in_a_row >= SKIPPED_IN_A_ROW:
+            start = BEST if (self.folder / BEST).exists() else LAST
             raise NotFinite(
                 f"{SKIPPED_IN_A_ROW} steps in a row gave no finite gradient",
                 f"the last good state is in {self.folder / STATE}",
-                "begin anew from last.safetensors with --start and a lower rate",
+                f"begin anew with a lower --rate, perhaps with --start {self.folder / start}",
             )
+
+    def _keep(self) -> None:
+        """Validates and saves where it is time."""
+        settings, position = self.settings, self.run.position
         if position.step % settings.validate_every == 0:
             self._validate()
         if position.step % settings.save_every == 0 or position.step % settings.validate_every == 0:
             self._save()
 
-    def _over(self, step: Stepped) -> bool:
+    def _over(self, share: float) -> bool:
         settings, position = self.settings, self.run.position
         tired = settings.patience is not None and position.since_best >= settings.patience
-        return step.ending or step.share >= 1 or tired
+        return share >= 1 or position.step >= settings.steps or tired
 
-    def _share(self) -> float:
+    def _share(self, seconds: float) -> float:
         """Of the run that is over: by steps or by the clock, whichever is further."""
         by_step = self.run.position.step / self.settings.steps
         if self.settings.minutes is None:
             return by_step
-        return max(by_step, (time.monotonic() - self._began) / (60 * self.settings.minutes))
+        return max(by_step, seconds / (60 * self.settings.minutes))
 
     def _whole(self) -> tuple[int, str]:
         """What the progress bar counts: seconds where the clock ends the run, else steps."""
@@ -128,6 +145,7 @@ class Loop:
         """Scores the averaged weights, and keeps them if they are the best so far."""
         position = self.run.position
         scores = self._validated()
+        position.validated = position.step
         position.since_best += 1
         if scores["psnr"] > position.best.get("psnr", float("-inf")):
             position.best, position.since_best = scores, 0
@@ -138,7 +156,7 @@ class Loop:
         settings, position = self.settings, self.run.position
         result = validate(
             self.run.average,
-            self.library.validation,
+            self.validation,
             settings.validation_bursts,
             settings.size,
             self.crew,
@@ -147,6 +165,7 @@ class Loop:
         if self.record:
             strips = [strip(*frames) for frames in result.strips]
             self.record.validation(position.step, scores, strips)
+            self.reporter.event("validation", {"step": position.step, **scores})
             self.reporter.say(
                 f"step {position.step}: PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.3f}, "
                 f"TPSNR {result.tpsnr:.2f} dB"
@@ -154,7 +173,9 @@ class Loop:
         return scores
 
     def _save(self) -> None:
-        if self.crew.ranks.first:
+        # What half precision cannot hold is no checkpoint: the last good one stays.
+        good = not self.run.position.skipped_in_a_row and is_finite(self.run)
+        if self.crew.ranks.first and good:
             save_run(self.run, self.folder / STATE, self.facts)
             save(self.folder / LAST, self.run.average, self.run.kind, self._about({}))
 
@@ -163,5 +184,5 @@ class Loop:
         return {
             "summary": f"in training, step {self.run.position.step}",
             "minutes": round(self.run.position.seconds / 60, 1),
-            **scores,
+            "scores": scores,
         }

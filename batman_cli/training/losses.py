@@ -24,7 +24,9 @@ class Objective:
     truncate: int | None  # frames that gradients run back through; None: the whole burst
 
 
-def gradients(network: Net, burst: Burst, objective: Objective) -> tuple[list[Tensor], float]:
+def gradients(
+    network: Net, burst: Burst, objective: Objective, *, bf16: bool = False
+) -> tuple[list[Tensor], float]:
     """Gradients of the loss for every parameter, and the loss, over bursts (B, T, ...).
 
     With a consistency term the second half of B holds other takes of the first half. The state
@@ -41,7 +43,7 @@ def gradients(network: Net, burst: Burst, objective: Objective) -> tuple[list[Te
     for start in range(0, frames, length):
         planes = burst.planes[:, start : start + length]
         last = start + length >= frames
-        pictures, state = run(network, planes, burst.noise, state, flush=last)
+        pictures, state = pictures_of(network, planes, burst.noise, state, flush=last, bf16=bf16)
         if pictures:
             references = burst.reference[:, shown : shown + len(pictures)]
             developed = [develop_unclipped(picture, burst.matrix) for picture in pictures]
@@ -82,17 +84,30 @@ def picture_loss(
     return loss
 
 
-def run(
-    network: Net, planes: Tensor, noise: Tensor, state: State | None = None, *, flush: bool = True
+def pictures_of(
+    network: Net,
+    planes: Tensor,
+    noise: Tensor,
+    state: State | None = None,
+    *,
+    flush: bool = True,
+    bf16: bool = False,
 ) -> tuple[list[Tensor], State]:
     """Pictures (B, 3, 2h, 2w) of bursts (B, T, 4, h, w) with noise (B, 2, 4), and the state after.
 
-    flush: also those of the frames that the network still holds back; T is 1 or more.
+    T is 1 or more. flush: also pictures of the frames that the network still holds back.
+    bf16: convolve in half precision, as `infer` does; what comes out is float32 all the same.
     """
     pictures = list[Tensor]()
-    for frame in planes.unbind(1):
-        rgb, state = network.step(frame, noise, state)
-        if rgb is not None:
-            pictures.append(rgb)
-    assert state is not None
-    return pictures + (network.flush(state) if flush else []), state
+    # The cache of weights in half precision is one for all threads, whose order is not fixed.
+    cached = planes.device.type != "cpu"
+    with torch.autocast(planes.device.type, torch.bfloat16, enabled=bf16, cache_enabled=cached):
+        for frame in planes.unbind(1):
+            rgb, state = network.step(frame, noise, state)
+            state = State(state.seen, tuple(tensor.float() for tensor in state.tensors))
+            if rgb is not None:
+                pictures.append(rgb.float())
+        assert state is not None
+        if flush:
+            pictures += [rgb.float() for rgb in network.flush(state)]
+    return pictures, state

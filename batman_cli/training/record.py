@@ -201,3 +201,12 @@ def _telling(path: Path) -> Generator[None]:
     except OSError as error:
         fix = "Free some space on that disk, then go on with --resume."
         raise OutputError(f"cannot write {path}", reason(error), fix) from error
+
+
+def is_log(path: Path) -> bool:
+    """Whether a file is the log of a training, by its header."""
+    try:
+        with path.open("rb") as file:
+            return file.readline() == _line(LOG_COLUMNS)
+    except OSError:
+        return False

@@ -1,12 +1,4 @@
-"""A whole training run: data, steps, validation, checkpoints; anew or from where it was left.
-
-<folder>/state.safetensors   everything, for --resume
-<folder>/last.safetensors    averaged weights at the last save, for `enhance --weights`
-<folder>/best.safetensors    those of the best validation
-<folder>/train.toml          the settings, for --config
-<folder>/log.csv, strips/, events/, cache/
-<folder>/export/             at the end: the best as a model, with its card
-"""
+"""A whole training run: data, network, loop; anew, or from where it was left."""
 
 import dataclasses
 import datetime
@@ -22,36 +14,40 @@ from typing import Any
 
 import torch
 
-from batman_cli.device import choose_device
-from batman_cli.errors import BadInput, OutputError, WeightsError
+from batman_cli import weights
+from batman_cli.device import choose_device, is_out_of_memory
+from batman_cli.errors import BadInput, MemoryExhausted, OutputError, WeightsError
 from batman_cli.output import reason
 from batman_cli.progress import Reporter
 from batman_cli.raw import RAW_SUFFIXES
 from batman_cli.settings import TrainSettings
-from batman_cli.training.bursts import is_clip
+from batman_cli.training import state
+from batman_cli.training.bursts import is_clip, stock_of
 from batman_cli.training.card import DRV_SCENES, TrainingFacts
 from batman_cli.training.config import checked, plain, toml
+from batman_cli.training.drv_windows import shot_count
 from batman_cli.training.export import export
-from batman_cli.training.loop import BEST, STATE, Loop
+from batman_cli.training.folder import BEST, CACHE, LAST, STATE, TOML, clear
+from batman_cli.training.loop import Loop
 from batman_cli.training.ranks import Ranks, own_rank, together
 from batman_cli.training.record import Record
 from batman_cli.training.signals import Ending
 from batman_cli.training.sources import DrvScene, Library, Source, prepare
-from batman_cli.training.state import Run, load_run, new_run, read_facts, read_position
+from batman_cli.training.state import Run, load_run, new_run
 from batman_cli.training.step import Crew
+from batman_cli.training.validate import FRAMES
 from batman_cli.weights import load_network
 
-TOML = "train.toml"
 SHOW_S = 5.0  # seconds between lines while data are decoded
 
 
 def saved_settings(folder: Path) -> TrainSettings:
     """The settings of the run in a folder. Raises WeightsError if there is none."""
-    state = folder / STATE
-    if not state.is_file():
+    file = folder / STATE
+    if not file.is_file():
         what = f"there is no run to resume in {folder}"
         raise WeightsError(what, f"it has no {STATE}", "begin one without --resume")
-    return TrainSettings(**checked(read_facts(state)["settings"], str(state)))
+    return TrainSettings(**checked(state.read_facts(file)["settings"], str(file)))
 
 
 def export_run(folder: Path, target: Path, licence: str | None, *, overwrite: bool) -> Path:
@@ -60,8 +56,15 @@ def export_run(folder: Path, target: Path, licence: str | None, *, overwrite: bo
     licence: of the data, for the card. Raises WeightsError for a run without a validation, and
     OutputError where the model cannot be written, or exists without `overwrite`.
     """
+    if not (folder / BEST).is_file():
+        raise WeightsError(
+            f"{folder} has no {BEST}",
+            "no validation has come to a finite score yet",
+            f"train on, with a lower --rate if need be; {LAST} can be tried with `enhance`",
+        )
     network = load_network(None, file=folder / BEST)
-    position, facts = read_position(folder / STATE), read_facts(folder / STATE)
+    scores = weights.read_facts(folder / BEST).get("scores", {})
+    position, facts = state.read_position(folder / STATE), state.read_facts(folder / STATE)
     settings = saved_settings(folder)
     told = TrainingFacts(
         settings,
@@ -73,7 +76,7 @@ def export_run(folder: Path, target: Path, licence: str | None, *, overwrite: bo
         facts["held_out"],
         licence,
         position.before,
-        position.best,
+        scores,
     )
     return export(network, settings.model, target, told, overwrite=overwrite)
 
@@ -88,17 +91,39 @@ def train(settings: TrainSettings, folder: Path, reporter: Reporter, *, resume: 
     ranks = own_rank()
     with _crew(settings, ranks) as crew:
         reporter.say(f"{settings.model} on {crew.device.name} ({crew.device.reason})")
+        run = _loaded(settings, folder, crew) if resume else _new(settings, crew)
+        if resume:
+            reporter.say(f"going on after step {run.position.step}")
+        elif settings.start:
+            reporter.say(f"beginning from {settings.start.name} where names and shapes agree")
         library = _prepared(settings, folder, ranks, reporter)
         facts = _facts(settings, library, crew)
-        run = _resumed(folder, facts, settings, crew) if resume else _new(settings, crew)
+        if resume:
+            _check_same(folder, facts)
         if ranks.first:
+            if not resume:
+                clear(folder)
             _write_settings(folder, settings)
         recording = Record(folder, from_step=run.position.step) if ranks.first else nullcontext()
-        with Ending() as ending, recording as record:
+        stocks = stock_of(library.training), stock_of(library.validation)
+
+        def asked_to_end() -> None:
+            reporter.warn("ending after this step and saving; again gives up what is not saved")
+
+        with Ending(asked_to_end) as ending, recording as record:
             if record and not record.tensorboard:
                 reporter.say("no TensorBoard events: pip install 'batman-cli[train]' for them")
-            Loop(settings, folder, facts, library, crew, run, record, reporter, ending).go_on()
-        return ending.signal
+            loop = Loop(settings, folder, facts, *stocks, crew, run, record, reporter, ending)
+            try:
+                return loop.go_on()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise MemoryExhausted(
+                    "training does not fit into memory",
+                    str(error).splitlines()[0],
+                    "choose a smaller --batch, --size or --frames",
+                ) from error
 
 
 @contextmanager
@@ -108,7 +133,7 @@ def _crew(settings: TrainSettings, ranks: Ranks) -> Generator[Crew]:
     on_cpu = device.torch_device.type == "cpu"
     if ranks.world > 1 and device.torch_device.type == "cuda":
         device = dataclasses.replace(device, torch_device=torch.device("cuda", ranks.local))
-    cores = settings.threads or _cores()
+    cores = _cores(settings)
     threads = min(cores, max(1, settings.batch // ranks.world)) if on_cpu else 1
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, cores // threads))
@@ -119,9 +144,11 @@ def _crew(settings: TrainSettings, ranks: Ranks) -> Generator[Crew]:
         torch.set_num_threads(before)
 
 
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _cores(settings: TrainSettings) -> int:
+    """Cores that this process may use: its share of the machine's, at most what is asked."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    share = max(1, (found or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return min(settings.threads or share, share)
 
 
 def _prepared(settings: TrainSettings, folder: Path, ranks: Ranks, reporter: Reporter) -> Library:
@@ -136,7 +163,7 @@ def _prepared(settings: TrainSettings, folder: Path, ranks: Ranks, reporter: Rep
 
     library = prepare(
         settings.data,
-        settings.cache or folder / "cache",
+        settings.cache or folder / CACHE,
         bin=settings.bin,
         drv_input=settings.drv_input,
         on_bad=settings.on_bad_data,
@@ -144,12 +171,39 @@ def _prepared(settings: TrainSettings, folder: Path, ranks: Ranks, reporter: Rep
         on_item=show,
     )
     ranks.wait()
+    library = _without_short(library, max(settings.frames, FRAMES))
     if ranks.first:
         for error in library.skipped:
             reporter.warn(f"left out: {error}")
+        if set(library.training) & set(library.validation):
+            reporter.warn("too little data: validated on what is trained on")
+        reporter.event(
+            "data",
+            {
+                "training": len(library.training),
+                "validation": len(library.validation),
+                "left_out": [str(error) for error in library.skipped],
+            },
+        )
         counts = f"{len(library.training)} to train on, {len(library.validation)} to validate on"
         reporter.say(f"photos, clips and scenes: {counts}, {len(library.skipped)} left out")
     return library
+
+
+def _without_short(library: Library, frames: int) -> Library:
+    """The data without scenes of fewer shots than bursts have frames: noise must not repeat.
+
+    Raises BadInput if nothing is left.
+    """
+    every = (*library.training, *library.validation)
+    short = {s for s in every if isinstance(s, DrvScene) and shot_count(s) < frames}
+    why = f"fewer than {frames} shots, the frames of a burst"
+    skipped = tuple(BadInput(scene.name, why) for scene in every if scene in short)
+    training = tuple(source for source in library.training if source not in short)
+    validation = tuple(source for source in library.validation if source not in short)
+    if not (training and validation):
+        raise BadInput("nothing to train on", f"every scene has {why}", "ask for fewer --frames")
+    return Library(training, validation, (*library.skipped, *skipped))
 
 
 def _new(settings: TrainSettings, crew: Crew) -> Run:
@@ -164,27 +218,33 @@ def _new(settings: TrainSettings, crew: Crew) -> Run:
     )
 
 
-def _resumed(folder: Path, facts: dict[str, Any], settings: TrainSettings, crew: Crew) -> Run:
-    state = folder / STATE
-    saved = read_facts(state)
-    if saved["fingerprint"] != facts["fingerprint"]:
-        raise BadInput(
-            "the data are not those that the run began with",
-            "files were added, removed or changed",
-            "restore them, or begin a new run with --start last.safetensors",
-        )
-    facts["started"] = saved["started"]
+def _loaded(settings: TrainSettings, folder: Path, crew: Crew) -> Run:
     return load_run(
-        state,
+        folder / STATE,
         rate=settings.rate,
         weight_decay=settings.weight_decay,
         to=crew.device.torch_device,
     )
 
 
+def _check_same(folder: Path, facts: dict[str, Any]) -> None:
+    """Raises BadInput where the data differ from those that the run began with.
+
+    facts: those of now; the day on which the run began is carried over.
+    """
+    saved = state.read_facts(folder / STATE)
+    if saved["fingerprint"] != facts["fingerprint"]:
+        raise BadInput(
+            "the data are not those that the run began with",
+            "files were added, removed or changed",
+            f"restore them, or begin a new run with --start {folder / LAST}",
+        )
+    facts["started"] = saved["started"]
+
+
 def _write_settings(folder: Path, settings: TrainSettings) -> None:
     try:
-        (folder / TOML).write_text(toml(settings), encoding="utf-8")
+        (folder / TOML).write_bytes(toml(settings).encode(errors="surrogateescape"))
     except OSError as error:
         raise OutputError(f"cannot write {folder / TOML}", reason(error)) from error
 
@@ -195,12 +255,12 @@ def _facts(settings: TrainSettings, library: Library, crew: Crew) -> dict[str, A
     kinds = Counter(_kind(source) for source in every)
     device, ranks = crew.device.torch_device, crew.ranks
     unit = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
-    number = ranks.world * crew.threads
+    number = ranks.world * _cores(settings)
     return {
         "settings": plain(settings),
         "fingerprint": _fingerprint(library),
         "data": dict(kinds),
-        "held_out": len(library.validation),
+        "held_out": len(set(library.validation) - set(library.training)),
         "hardware": f"{number} {unit} core{'s' if number > 1 else ''}"
         if device.type == "cpu"
         else f"{ranks.world} x {unit}",

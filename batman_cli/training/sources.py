@@ -13,6 +13,7 @@ from batman_cli.timeline import shown
 from batman_cli.training.cache import Entry, Item, build
 from batman_cli.training.drv import find_scenes, is_drv
 from batman_cli.training.drv_scene import DrvScene, bad_shots, scene_of
+from batman_cli.training.folder import is_run
 from batman_cli.training.footage import (
     PHOTO_SUFFIXES,
     SUFFIXES,
@@ -128,7 +129,7 @@ def _walk(path: Path, seen: set[str], bad: list[BadInput]) -> Iterator[Path]:
             yield path
         return
     real = os.path.realpath(path)
-    if real in seen:  # a link leads back
+    if real in seen or is_run(path):  # a link leads back; a run's strips are no photos
         return
     seen.add(real)
     if is_drv(path):

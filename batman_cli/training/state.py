@@ -7,6 +7,7 @@ import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,15 @@ from torch import Tensor
 
 from batman_cli.errors import WeightsError
 from batman_cli.models import build
-from batman_cli.weights import Net, load_network, read_metadata, read_tensors, write_tensors
+from batman_cli.weights import (
+    TRAINING_KEY,
+    Net,
+    load_network,
+    read_metadata,
+    read_tensors,
+    write_tensors,
+)
 
-METADATA_KEY = "batman-training"  # of the safetensors header: a JSON object
 FORMAT = 1
 
 
@@ -29,6 +36,7 @@ class Position:
     seconds: float = 0.0
     skipped: int = 0  # steps without effect: their loss or gradient was not finite
     skipped_in_a_row: int = 0
+    validated: int = -1  # step of the last validation
     before: dict[str, float] = field(default_factory=dict[str, float])  # scores without training
     best: dict[str, float] = field(default_factory=dict[str, float])  # scores of the best so far
     since_best: int = 0  # validations
@@ -75,7 +83,6 @@ def save_run(run: Run, path: Path, facts: dict[str, Any]) -> None:
     facts: plain values to be handed back by `load_run`.
     """
     tensors = {f"network.{k}": v for k, v in run.network.state_dict().items()}
-    # Until the weights differ the average shares no memory with them: it was copied deeply.
     tensors |= {f"average.{k}": v for k, v in run.average.state_dict().items()}
     for index, moments in run.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
@@ -86,7 +93,7 @@ def save_run(run: Run, path: Path, facts: dict[str, Any]) -> None:
         "position": asdict(run.position),
         "facts": facts,
     }
-    write_tensors(path, tensors, {METADATA_KEY: json.dumps(header)})
+    write_tensors(path, tensors, {TRAINING_KEY: json.dumps(header)})
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -121,12 +128,18 @@ def load_run(path: Path, *, rate: float, weight_decay: float, to: torch.device) 
     return Run(header["kind"], network, average, optimiser, position)
 
 
+def is_finite(run: Run) -> bool:
+    """Whether all weights, and their average, are numbers that half precision can hold."""
+    parameters = chain(run.network.parameters(), run.average.parameters())
+    return all(bool(torch.isfinite(value.half()).all()) for value in parameters)
+
+
 def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    if METADATA_KEY not in metadata:
+    if TRAINING_KEY not in metadata:
         raise WeightsError(
             f"{path} cannot be resumed", "it is no training state", "give the run's folder with -o"
         )
-    header = json.loads(metadata[METADATA_KEY])
+    header = json.loads(metadata[TRAINING_KEY])
     if header.get("format") != FORMAT:
         raise WeightsError(
             f"{path} cannot be resumed", "another version of batman wrote it", "use that version"

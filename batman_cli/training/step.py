@@ -13,10 +13,10 @@ from torch import Tensor
 
 from batman_cli.device import Device
 from batman_cli.settings import TrainSettings
-from batman_cli.training.bursts import Filming, Window, draw, shoot, stacked
+from batman_cli.training.bursts import Filming, Stock, Window, draw, shoot, stacked
 from batman_cli.training.losses import Objective, gradients
 from batman_cli.training.ranks import Ranks
-from batman_cli.training.sources import Source
+from batman_cli.training.signals import SIGNALS
 from batman_cli.training.state import Run
 from batman_cli.weights import Net
 
@@ -42,19 +42,17 @@ class Crew:
 
 
 class Stepped(NamedTuple):
-    """What a step did. Equal in all processes."""
+    """What a step did: all but `making` is equal in all processes."""
 
     loss: float
     norm: float  # of the gradient, before it was clipped
     rate: float
     share: float  # of the run that was over when it began, 0..1
-    ending: bool  # a process was asked to end
-    making: float  # seconds spent on making the bursts, of the slowest thread
+    ended_by: int | None  # the signal that some process got
+    making: float  # seconds that the slowest thread spent on making bursts, or on asking a GPU to
 
 
-def draws(
-    sources: Sequence[Source], settings: TrainSettings, first: int, ranks: Ranks
-) -> Iterator[list[Drawn]]:
+def draws(stock: Stock, settings: TrainSettings, first: int, ranks: Ranks) -> Iterator[list[Drawn]]:
     """For each step from `first` on, what this process has to compute of it.
 
     With a consistency term there is a second take of each burst, after all first ones.
@@ -67,7 +65,7 @@ def draws(
         )
         yield [
             draw(
-                sources,
+                stock,
                 number,
                 seed=settings.seed,
                 frames=settings.frames,
@@ -86,21 +84,23 @@ def take_step(
     crew: Crew,
     *,
     share: float,
-    end: bool,
+    signal: int | None,
 ) -> Stepped:
     """One step. Where loss or gradient is not finite, weights and average stay as they are.
 
-    share, end: of the run that is over, and whether this process was asked to end.
+    share: of the run that is over. signal: the one by which this process was asked to end.
     """
     parts = _parts(drawn, crew.threads, takes=2 if settings.consistency else 1)
     objective = Objective(settings.loss, settings.consistency, settings.temporal, settings.truncate)
     jobs = [crew.pool.submit(_compute, run.network, part, objective, crew.device) for part in parts]
     found = [job.result() for job in jobs]
     weights = [len(part) / len(drawn) / crew.ranks.world for part in parts]
-    flat = _flat(found, weights, crew, share=share, end=end)
+    flat = _flat(found, weights, crew, share=share, signal=signal)
     crew.ranks.sum(flat)
-    loss, share, ending = flat[-3:].tolist()
-    gradient = flat[:-3]
+    told = 2 + len(SIGNALS)
+    loss, share, *asked = flat[-told:].tolist()
+    gradient = flat[:-told]
+    ended_by = next((n for n, votes in zip(SIGNALS, asked, strict=True) if votes), None)
     norm = float(gradient.norm())
     rate = rate_at(settings, run.position.step, share)
     run.position.step += 1
@@ -112,7 +112,7 @@ def take_step(
         run.position.skipped += 1
         run.position.skipped_in_a_row += 1
     making = max(result.making for result in found)
-    return Stepped(loss, norm, rate, share, ending > 0, making)
+    return Stepped(loss, norm, rate, share, ended_by, making)
 
 
 def rate_at(settings: TrainSettings, step: int, share: float) -> float:
@@ -142,8 +142,7 @@ def _compute(network: Net, drawn: Sequence[Drawn], objective: Objective, device:
     burst = stacked([shoot(one, maker) for one in drawn])
     burst = type(burst)(*(field.to(device.torch_device) for field in burst))
     making = time.perf_counter() - began
-    with torch.autocast(device.torch_device.type, torch.bfloat16, enabled=device.bf16):
-        found, loss = gradients(network, burst, objective)
+    found, loss = gradients(network, burst, objective, bf16=device.bf16)
     return _Found(found, loss, making)
 
 
@@ -159,15 +158,20 @@ def _parts(drawn: Sequence[Drawn], threads: int, *, takes: int) -> list[list[Dra
 
 
 def _flat(
-    found: Sequence[_Found], weights: Sequence[float], crew: Crew, *, share: float, end: bool
+    found: Sequence[_Found],
+    weights: Sequence[float],
+    crew: Crew,
+    *,
+    share: float,
+    signal: int | None,
 ) -> Tensor:
-    """One vector to be added up over all processes: the gradient, then loss, share and end."""
+    """One vector to be added up over all processes: the gradient, then loss, share and signals."""
     vectors = [
         weight * torch.cat([gradient.flatten() for gradient in result.gradients])
         for result, weight in zip(found, weights, strict=True)
     ]
     loss = sum(weight * result.loss for result, weight in zip(found, weights, strict=True))
-    told = [loss, share if crew.ranks.first else 0.0, float(end)]
+    told = [loss, share if crew.ranks.first else 0.0, *(float(signal == n) for n in SIGNALS)]
     return torch.cat([torch.stack(vectors).sum(0), vectors[0].new_tensor(told)])
 
 

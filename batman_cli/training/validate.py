@@ -1,7 +1,6 @@
 """How good a network is by now: fixed bursts of pictures that it is not trained on."""
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,9 +8,8 @@ from torch import Tensor
 
 from batman_cli.develop import develop, plain_demosaic
 from batman_cli.metrics import psnr, ssim, tpsnr
-from batman_cli.training.bursts import draw, shoot
-from batman_cli.training.losses import run
-from batman_cli.training.sources import Source
+from batman_cli.training.bursts import Stock, draw, shoot
+from batman_cli.training.losses import pictures_of
 from batman_cli.training.step import Crew
 from batman_cli.weights import Net
 
@@ -47,12 +45,13 @@ class _Judged(NamedTuple):
     strip: Strip
 
 
-def validate(
-    network: Net, sources: Sequence[Source], bursts: int, size: int, crew: Crew
-) -> Validation:
-    """Scores over `bursts` bursts of FRAMES x size x size pixels, shared by all processes."""
+def validate(network: Net, stock: Stock, bursts: int, size: int, crew: Crew) -> Validation:
+    """Scores over `bursts` bursts of FRAMES x size x size pixels, shared by all processes.
+
+    The sources take turns, so that each is looked at if there are bursts enough.
+    """
     own = range(crew.ranks.rank, bursts, crew.ranks.world)
-    jobs = [crew.pool.submit(_judge, network, sources, i, size, crew) for i in own]
+    jobs = [crew.pool.submit(_judge, network, stock, i, size, crew) for i in own]
     judged = [job.result() for job in jobs]
     still = [one.tpsnr for one in judged if not math.isnan(one.tpsnr)]
     figures = [sum(x.psnr for x in judged), sum(x.ssim for x in judged), sum(still), len(still)]
@@ -62,14 +61,15 @@ def validate(
 
 
 @torch.no_grad()
-def _judge(network: Net, sources: Sequence[Source], number: int, size: int, crew: Crew) -> _Judged:
+def _judge(network: Net, stock: Stock, number: int, size: int, crew: Crew) -> _Judged:
+    source = stock.sources[number % len(stock.sources)]
     still = number % STILL_EVERY == 0
-    drawn = draw(sources, number, seed=SEED, frames=FRAMES, size=size, still=still)
+    drawn = draw(stock, number, seed=SEED, frames=FRAMES, size=size, source=source, still=still)
     burst = shoot(drawn, torch.device("cpu"))
     device = crew.device.torch_device
-    with torch.autocast(device.type, torch.bfloat16, enabled=crew.device.bf16):
-        rgb, _ = run(network, burst.planes[None].to(device), burst.noise[None].to(device))
-    pictures = develop(torch.cat(rgb).float().cpu(), burst.matrix)
+    planes, noise = burst.planes[None].to(device), burst.noise[None].to(device)
+    rgb, _ = pictures_of(network, planes, noise, bf16=crew.device.bf16)
+    pictures = develop(torch.cat(rgb).cpu(), burst.matrix)
     references = burst.reference.clamp(0, 1)
     plain = develop(plain_demosaic(burst.planes[FIFTH][None])[0], burst.matrix)
     return _Judged(
