@@ -139,7 +139,7 @@ class Loop:
         position = self.run.position
         if self.settings.minutes is None:
             return position.step
-        return min(round(position.seconds), round(60 * self.settings.minutes))
+        return min(int(position.seconds), round(60 * self.settings.minutes))
 
     def _validate(self) -> None:
         """Scores the averaged weights, and keeps them if they are the best so far."""
