@@ -25,6 +25,8 @@ from batman_cli.training.state import is_finite, load_run, new_run
 from batman_cli.training.step import Crew, draws, rate_at, take_step
 from batman_cli.weights import load_network
 
+pytestmark = pytest.mark.slow  # as a file: every test trains
+
 CPU = torch.device("cpu")
 
 
@@ -80,7 +82,6 @@ def test_the_log_has_every_step_and_the_scores_of_every_validation(
     assert read_image(tmp_path / "run" / "strips" / strips[0]).shape == (64, 3 * 64, 3)
 
 
-@pytest.mark.slow
 def test_training_makes_pictures_better(pictures: Path, tmp_path: Path) -> None:
     toml = config(tmp_path, steps=60, validate_every=60, validation_bursts=6, rate=2e-3, warm_up=5)
     assert call(*command(pictures, tmp_path / "run", toml)).code == 0
@@ -151,7 +152,6 @@ def test_a_corrupt_photo_is_named_and_left_out(pictures: Path, tmp_path: Path) -
     assert "torn.jpg" in ran.err
 
 
-@pytest.mark.slow
 def test_a_dataset_in_the_layout_of_drv_is_trained_on(tmp_path: Path) -> None:
     data = drv_tree(tmp_path / "drv")
     toml = config(tmp_path, frames=3)
