@@ -33,6 +33,8 @@ from batman_cli.stills import read_image, read_png16, write_png
 from batman_cli.training.sources import DrvScene, Footage, Library, Source, prepare
 from batman_cli.video import VideoWriter
 
+pytestmark = pytest.mark.slow  # as a file: scenes are simulated and decoded over and over
+
 RATIO, SHOTS = 20.0, 4
 WIDTH, HEIGHT = 128, 96  # pixels of the scenes
 SCENES = 10  # six for training, one for validation, three for testing
@@ -661,8 +663,8 @@ def test_a_16_bit_png_is_read_exactly_or_refused(tmp_path: Path) -> None:
     "name",
     [
         *("canon_x4_colorchart.dng", "kodak_dc50.KDC"),
-        pytest.param("gopro_hero6.dng", marks=pytest.mark.slow),
-        pytest.param("gopro_hero7.dng", marks=pytest.mark.slow),
+        "gopro_hero6.dng",
+        "gopro_hero7.dng",
     ],
 )
 def test_a_linear_reference_with_the_tone_curve_is_the_picture_of_rawpy(name: str) -> None:
@@ -705,8 +707,8 @@ def agreement(path: Path, factor: int) -> float:
     "name",
     [
         "canon_x4_colorchart.dng",
-        pytest.param("gopro_hero6.dng", marks=pytest.mark.slow),
-        pytest.param("gopro_hero7.dng", marks=pytest.mark.slow),
+        "gopro_hero6.dng",
+        "gopro_hero7.dng",
     ],
 )
 def test_references_of_real_files_agree_with_the_planes(name: str) -> None:
@@ -816,7 +818,6 @@ def preparing(data: Path, cache: Path, *, before: str = "", share: str = "(0, 1)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.slow
 def test_a_kill_leaves_whole_entries_and_its_rest_is_removed(
     dataset: Path, tmp_path: Path, cache: Path
 ) -> None:
@@ -844,7 +845,6 @@ def test_a_kill_leaves_whole_entries_and_its_rest_is_removed(
         assert all(after[file] == before[file] for entry in kept for file in entry.iterdir())
 
 
-@pytest.mark.slow
 def test_several_processes_fill_one_cache_and_agree(
     dataset: Path, tmp_path: Path, cache: Path
 ) -> None:
@@ -917,7 +917,6 @@ def test_a_scene_without_room_is_refused_before_it_is_decoded(
         prepared(dataset, cache=small_disk / "cache")
 
 
-@pytest.mark.slow
 def test_a_limit_of_file_size_is_told(tmp_path: Path, cache: Path) -> None:
     add_photos(tmp_path / "data", 2)
     limited = (
@@ -936,7 +935,6 @@ def test_a_cache_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         prepared(file, cache=file)
 
 
-@pytest.mark.slow
 def test_six_times_the_shots_need_no_more_memory(tmp_path: Path) -> None:
     asked = SimulateSettings(
         frames=2, ratio=RATIO, width=1024, height=768, file_format="arw-uncompressed"
