@@ -39,7 +39,7 @@ class Plan:
 
     def ratio_of(self, shot: ShotInfo) -> float:
         """Ratio of one shot: more for one that got less light than `metered`, if both are known."""
-        light, metered = _light(shot), _light(self.metered)
+        light, metered = light_of(shot), light_of(self.metered)
         return self.ratio.value * (metered / light if light and metered else 1.0)
 
     def noise_of(self, shot: ShotInfo) -> Noise:
@@ -90,7 +90,7 @@ def read_planes(shot: ShotInfo, factor: int) -> Planes:
 def _choose_bin(shot: ShotInfo, asked: int | None) -> int:
     if asked is not None:
         return asked
-    return next((b for b in BINS if shot.width // b <= MAX_WIDTH), BINS[-1])
+    return smallest_bin(shot.width, MAX_WIDTH)
 
 
 def _commonest_exposure(shots: Sequence[ShotInfo]) -> list[ShotInfo]:
@@ -108,8 +108,7 @@ def _take_sample(shots: Sequence[ShotInfo], factor: int, *, stop_at_bad: bool) -
     """
     pairs: list[tuple[Planes, Planes]] = []
     bad: list[BadShot] = []
-    places = min(SAMPLE_PLACES, len(shots) // 2)
-    for start in (i * (len(shots) - 2) // max(1, places - 1) for i in range(places)):
+    for start in pair_starts(len(shots)):
         try:
             first, second = (read_planes(shot, factor) for shot in shots[start : start + 2])
             pairs.append((first, second))
@@ -129,14 +128,25 @@ def _take_sample(shots: Sequence[ShotInfo], factor: int, *, stop_at_bad: bool) -
     raise BadInput("no shot of the burst can be read", str(bad[0]), bad[0].fix)
 
 
+def pair_starts(count: int) -> list[int]:
+    """Where pairs of neighbours begin that stand for a burst of `count` frames."""
+    places = min(SAMPLE_PLACES, count // 2)
+    return [i * (count - 2) // max(1, places - 1) for i in range(places)]
+
+
+def smallest_bin(width: int, widest: int) -> int:
+    """The smallest factor that makes a mosaic at most `widest` pixels wide, or the largest."""
+    return next((factor for factor in BINS if width // factor <= widest), BINS[-1])
+
+
 def _choose_ratio(
     folder: Path, shot: ShotInfo, sample: _Sample, settings: EnhanceSettings
 ) -> Ratio:
     if settings.ratio is not None:
         return Ratio(settings.ratio, "as asked")
     long_exposure = _long_exposure(folder.absolute())
-    light = _light(shot)
-    if long_exposure is not None and light and (long_light := _light(long_exposure)):
+    light = light_of(shot)
+    if long_exposure is not None and light and (long_light := light_of(long_exposure)):
         exposure = f"{long_exposure.exposure_s:g} s at ISO {long_exposure.iso:g}"
         return ratio_from_light(long_light, light, f"long exposure of {exposure}")
     return choose_ratio(sample.frames, shot.white_balance)
@@ -156,7 +166,7 @@ def _long_exposure(folder: Path) -> ShotInfo | None:
     return None
 
 
-def _light(shot: ShotInfo) -> float | None:
+def light_of(shot: ShotInfo) -> float | None:
     """Exposure times ISO, None where the file does not say."""
     return shot.exposure_s * shot.iso if shot.exposure_s and shot.iso else None
 

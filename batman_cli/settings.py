@@ -1,7 +1,7 @@
 """What a user can choose, and every default, once."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -138,9 +138,7 @@ def check(settings: EnhanceSettings) -> None:
         ("--stills", settings.stills, (None, *get_args(Stills))),
         ("--bin", settings.bin, (None, *BINS)),
     ):
-        if value not in choices:
-            known = ", ".join(str(choice) for choice in choices if choice is not None)
-            raise UsageError(f"{name} {value}", f"it is one of {known}", "choose one of these")
+        _check_choice(f"{name} {value}", value, choices)
     if settings.ratio is not None and not 0 < settings.ratio <= MAX_RATIO_ASKED:
         raise UsageError(f"--ratio {settings.ratio:g}", "it is no amplification", "try 100")
     if settings.tile is not None and settings.tile != 0 and settings.tile < MIN_TILE:
@@ -156,9 +154,7 @@ def check_training(settings: TrainSettings) -> None:
         ("precision", settings.precision, get_args(PrecisionChoice)),
         ("bin", settings.bin, (None, *BINS)),
     ):
-        if value not in choices:
-            known = ", ".join(str(choice) for choice in choices if choice is not None)
-            raise UsageError(f"{name} = {value}", f"it is one of {known}", "choose one of these")
+        _check_choice(f"{name} = {value}", value, choices)
     if not settings.data:
         raise UsageError("nothing to train on", "no data are named", "give --data FOLDER")
     if not MIN_CROP <= settings.size <= MAX_CROP or settings.size % CROP_MULTIPLE:
@@ -173,3 +169,9 @@ def check_training(settings: TrainSettings) -> None:
             raise UsageError(f"{name} = {value:g}", "it must be above 0")
     if not 0 <= settings.average < 1:
         raise UsageError(f"average = {settings.average:g}", "it is a share from 0 to below 1")
+
+
+def _check_choice(what: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices:
+        known = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise UsageError(what, f"it is one of {known}", "choose one of these")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -73,19 +74,22 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file. Raises WeightsError."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is not a readable checkpoint", str(error)) from error
+    with _readable(path), safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, file.metadata() or {}
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Metadata of a safetensors file, without its tensors. Raises WeightsError."""
+    with _readable(path), safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Generator[None]:
+    """A block in which a file that safetensors cannot read becomes a WeightsError."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
+        yield
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is not a readable checkpoint", str(error)) from error
 

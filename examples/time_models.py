@@ -3,37 +3,17 @@
 python examples/time_models.py
 """
 
-import math
 import statistics
 import time
 
 import torch
-from torch import nn
 
 from batman_cli import load_network
 from batman_cli.models import Clstm, Cnn3d
+from batman_cli.models.cost import multiply_adds
 
 HEIGHT, WIDTH = 464, 688  # samples of the planes' grid: 1374 x 918, padded
 RUNS = 5
-
-
-def multiply_adds(network: Clstm | Cnn3d) -> float:
-    """Of the convolutions of one full step, in 1e9."""
-    counts: list[int] = []
-
-    def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
-        assert isinstance(layer, nn.Conv2d | nn.Conv3d)
-        counts.append(output.numel() * layer.in_channels * math.prod(layer.kernel_size))
-
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Conv3d):
-            layer.register_forward_hook(count)
-    planes, noise, state = torch.zeros(1, 4, HEIGHT, WIDTH), torch.full((1, 2, 4), 0.01), None
-    for _ in range(network.delay + 1):
-        counts.clear()
-        with torch.inference_mode():
-            _, state = network.step(planes, noise, state)
-    return sum(counts) / 1e9
 
 
 @torch.inference_mode()
@@ -55,7 +35,7 @@ def main() -> None:
     for name in ("clstm", "3dcnn"):
         network = load_network(name)
         full, half = steps(network, bf16=False), steps(network, bf16=True)
-        gmac = multiply_adds(network)
+        gmac = multiply_adds(network, 918, 1374) / 1e9
         print(
             f"{name}: {gmac:.1f} GMAC, fp32 {full:.2f} s, bf16 {half:.2f} s ({half / full:.1f} x)"
         )

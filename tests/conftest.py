@@ -1,8 +1,10 @@
 """What several test files share."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,3 +107,25 @@ def new_burst(scenes: Scenes, tmp_path: Path) -> NewBurst:
         return folder
 
     return make
+
+
+@contextlib.contextmanager
+def disk(folder: Path, size: str) -> Generator[Path]:
+    """A disk of its own, such as "128k" large; the test that asks is skipped where none can be."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("a disk can be mounted by the administrator only")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A disk, of 128 KiB unless the module has another DISK."""
+    with disk(tmp_path / "disk", getattr(request.module, "DISK", "128k")) as folder:
+        yield folder

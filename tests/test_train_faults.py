@@ -3,10 +3,8 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from batman_cli.training import step as stepping
 from batman_cli.training.state import load_run
 from batman_cli.weights import load_network
 
+DISK = "4m"  # of the tests of full disks
 pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
 STEPS = 12
@@ -197,20 +196,6 @@ def test_one_bad_step_is_skipped_and_counted(
     saved = load_run(state, rate=1.0, weight_decay=0.0, to=torch.device("cpu"))
     assert (saved.position.skipped, saved.position.skipped_in_a_row) == (1, 0)
     load_network(None, file=tmp_path / "run" / "last.safetensors")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("no right to mount a small disk")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(

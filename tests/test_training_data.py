@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from batman_cli.stills import read_image, read_png16, write_png
 from batman_cli.training.sources import DrvScene, Footage, Library, Source, prepare
 from batman_cli.video import VideoWriter
 
+DISK = "256k"  # of the tests of full disks
 pytestmark = pytest.mark.slow  # as a file: scenes are simulated and decoded over and over
 
 RATIO, SHOTS = 20.0, 4
@@ -881,22 +882,6 @@ def test_what_a_living_process_is_making_is_left_alone(tmp_path: Path, cache: Pa
 
 
 # Disks and memory
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("a disk can be mounted by the administrator only")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_is_told_and_whole_entries_stay(small_disk: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from batman_cli import codecs, ffmpeg
 from batman_cli.errors import BadInput, OutputError, UsageError
 from batman_cli.video import CODECS, VideoWriter, check_output, read_clip
 
+DISK = "1m"  # of the tests of full disks
 pytestmark = pytest.mark.slow  # a real ffmpeg many times over: part of `make test` only
 
 FPS = Fraction(25)
@@ -612,20 +613,6 @@ def test_a_limited_file_size_is_an_error_with_its_cause(tmp_path: Path) -> None:
     assert "x.mkv: File too large" in output.splitlines()[-1]
     assert "space" in output.splitlines()[-1]
     assert leftovers(tmp_path) == []
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting a small disk needs root")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.parametrize(("codec", "used"), [("h264", 900_000), ("ffv1", 500_000), ("ffv1", 0)])

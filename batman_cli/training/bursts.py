@@ -28,7 +28,7 @@ from batman_cli.simulate.camera import (
     to_planes,
 )
 from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to_linear, views
-from batman_cli.training.drv_windows import Window, amplified, cut_window
+from batman_cli.training.drv_windows import Window, amplified, below, cut_window
 from batman_cli.training.sources import DrvScene, Footage, Source
 
 # Amplification, drawn log-uniformly: less than the 20 to 300 of real dark bursts too, for users
@@ -122,7 +122,7 @@ def draw(
     pictures, path = _views_of(source, frames, size, generator, still=still)
     crossing = None
     if not still and _uniform((0, 1), generator) < OBJECT_SHARE:
-        texture = stock.footage[_below(len(stock.footage), generator)]
+        texture = stock.footage[below(len(stock.footage), generator)]
         crossing = Crossing(_crop(texture, 1, size, generator), _any_seed(generator))
     return Filming(pictures, path, crossing, draw_taking(generator), _any_seed(taken))
 
@@ -206,7 +206,7 @@ def _views_of(
     """Pictures of a clip as they follow each other, or a photo and a camera's path over it."""
     if len(_array(source)) >= frames and not still:
         return _crop(source, frames, size, generator), None
-    motion = MOTIONS[1 + _below(len(MOTIONS) - 1, generator)]
+    motion = MOTIONS[1 + below(len(MOTIONS) - 1, generator)]
     if still or _uniform((0, 1), generator) < STILL_SHARE:
         motion = "static"
     return _crop(source, 1, size + MARGIN, generator), camera_path(motion, frames, generator)
@@ -219,9 +219,9 @@ def _crop(source: Footage, frames: int, size: int, generator: torch.Generator) -
     """
     pictures = _array(source)
     length, height, width, _ = pictures.shape
-    t = _below(length - frames + 1, generator)
-    y = _below(max(1, height - size + 1), generator)
-    x = _below(max(1, width - size + 1), generator)
+    t = below(length - frames + 1, generator)
+    y = below(max(1, height - size + 1), generator)
+    x = below(max(1, width - size + 1), generator)
     part = np.array(pictures[t : t + frames, y : y + size, x : x + size])
     rest = ((0, 0), (0, size - part.shape[1]), (0, size - part.shape[2]), (0, 0))
     whole = torch.from_numpy(np.pad(part, rest, mode="symmetric"))
@@ -256,11 +256,7 @@ def _mixed(*numbers: int) -> int:
 
 
 def _any_seed(generator: torch.Generator) -> int:
-    return _below(2**62, generator)
-
-
-def _below(limit: int, generator: torch.Generator) -> int:
-    return int(torch.randint(limit, (), generator=generator))
+    return below(2**62, generator)
 
 
 def _uniform(bounds: tuple[float, float], generator: torch.Generator) -> float:

@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from batman_cli.develop import EXPONENT, KNEE, OFFSET, SLOPE
 from batman_cli.errors import BadInput
 from batman_cli.noise import Noise, estimate, estimate_single
 from batman_cli.pack import Planes
-from batman_cli.plan import SAMPLE_PLACES, Plan, make_plan, read_planes
+from batman_cli.plan import Plan, light_of, make_plan, pair_starts, read_planes, smallest_bin
 from batman_cli.raw import ShotInfo, read_developed, read_info
-from batman_cli.settings import BINS, DrvInput, EnhanceSettings, OnBadData
+from batman_cli.settings import DrvInput, EnhanceSettings, OnBadData
+from batman_cli.simulate.camera import to_planes
 from batman_cli.stills import read_png16
 from batman_cli.training.cache import Draft, Entry, Facts
 from batman_cli.training.footage import area_average
 
-MAX_WIDTH = 1920  # pixels; without `bin` the smallest factor is taken that gives no more
+WIDEST = 1920  # pixels; without `bin` the smallest factor is taken that gives no more
 PLANES, REFERENCE = "planes.npy", "reference.npy"
 
 
@@ -110,36 +112,36 @@ def _write_short(
     files: SceneFiles, long: ShotInfo, bin: int | None, on_bad: OnBadData, draft: Draft
 ) -> _Written:
     """A scene from its raw shots, read as `enhance` does."""
-    factor = bin or next((b for b in BINS if long.width // b <= MAX_WIDTH), BINS[-1])
+    factor = bin or smallest_bin(long.width, WIDEST)
     plan = make_plan(files.shots[0].parent, EnhanceSettings(bin=factor, on_bad_frame=on_bad))
-    _check_pair(plan.metered, long)
+    ratio = _ratio(plan.metered, long)
     draft.check_room(_bytes(plan.height, plan.width, len(plan.burst.shots)))
     _write_reference(files, factor, plan.height, plan.width, draft)
     reads = [partial(_read_shot, plan, shot) for shot in plan.burst.shots]
     return _Written(
-        _light(long) / _light(plan.metered),
+        ratio,
         plan.noise,
         [*plan.burst.bad, *_write_planes(reads, on_bad, draft)],
     )
 
 
-def _light(shot: ShotInfo) -> float:
-    """ISO times exposure time, both known; `enhance` caps ratios of it, but a reference cannot."""
-    return (shot.iso or 0.0) * (shot.exposure_s or 0.0)
+def _ratio(shot: ShotInfo, long: ShotInfo) -> float:
+    """How much darker a shot is, not capped as in `enhance`: it must fit the reference.
 
-
-def _check_pair(shot: ShotInfo, long: ShotInfo) -> None:
-    """Raises BadInput where shots and long exposure cannot be compared."""
+    Raises BadInput where shots and long exposure cannot be compared.
+    """
     if (shot.width, shot.height, shot.pattern) != (long.width, long.height, long.pattern):
         raise BadInput(
             f"its shots have {shot.width} x {shot.height} pixels ({shot.pattern}), its long "
             f"exposure {long.width} x {long.height} ({long.pattern})"
         )
-    if not (shot.iso and shot.exposure_s and long.iso and long.exposure_s):
+    light, long_light = light_of(shot), light_of(long)
+    if not (light and long_light):
         raise BadInput(
             "the files of its shots or of its long exposure do not say ISO and exposure time",
             "how much darker the shots are is unknown",
         )
+    return long_light / light
 
 
 def _read_shot(plan: Plan, shot: ShotInfo) -> Planes:
@@ -178,9 +180,8 @@ def _read_picture(path: Path, height: int, width: int) -> Planes:
     picture = read_png16(path)
     if _even(picture) != (height, width):
         raise BadInput(path.name, "has another size than the first picture of its scene")
-    red, green, blue = (picture[:height, :width] / np.float32(65535)).transpose(2, 0, 1)
-    quads = [red[::2, ::2], green[::2, 1::2], green[1::2, ::2], blue[1::2, 1::2]]
-    return np.stack(quads).astype(np.float32, copy=False)
+    rgb = torch.from_numpy(picture[:height, :width] / np.float32(65535)).permute(2, 0, 1)
+    return to_planes(rgb[None])[0].numpy()
 
 
 def _noise_of(file: Path) -> Noise:
@@ -192,9 +193,7 @@ def _noise_of(file: Path) -> Noise:
 
     if len(frames) == 1:
         return estimate_single(frame(0))
-    places = min(SAMPLE_PLACES, len(frames) // 2)
-    starts = [i * (len(frames) - 2) // max(1, places - 1) for i in range(places)]
-    return estimate([(frame(start), frame(start + 1)) for start in starts])
+    return estimate([(frame(start), frame(start + 1)) for start in pair_starts(len(frames))])
 
 
 def _write_planes(

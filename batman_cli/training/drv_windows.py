@@ -49,12 +49,12 @@ def cut_window(
     shots = np.load(scene.planes, mmap_mode="r")
     reference = np.load(scene.reference, mmap_mode="r").transpose(2, 0, 1)
     room = [max(0, length - size // 2) for length in shots.shape[2:]]
-    first = _below(len(shots) - frames + 1, taken)
-    moving = not still and _below(100, generator) >= 100 * STILL_SHARE
+    first = below(len(shots) - frames + 1, taken)
+    moving = not still and below(100, generator) >= 100 * STILL_SHARE
     way = _way(room, frames, generator, motion=_motion(generator) if moving else "static")
     planes = np.stack([_piece(shots[first + t], y, x, size // 2) for t, (y, x) in enumerate(way)])
     shown = np.stack([_piece(reference, 2 * y, 2 * x, size) for y, x in way])
-    if moving and _below(100, generator) < 100 * CROSSED_SHARE:
+    if moving and below(100, generator) < 100 * CROSSED_SHARE:
         _cross(planes, shown, generator)
     light = np.ascontiguousarray(shown, np.float32) / 65535
     return Window(
@@ -81,13 +81,13 @@ def shot_count(scene: DrvScene) -> int:
 
 
 def _motion(generator: torch.Generator) -> str:
-    return MOTIONS[_below(len(MOTIONS), generator)]
+    return MOTIONS[below(len(MOTIONS), generator)]
 
 
 def _way(room: list[int], frames: int, generator: torch.Generator, *, motion: str) -> Way:
     """Where the window's corner is in each frame, kept within 0..room."""
     path = camera_path(motion, frames, generator)[:, [1, 0]].numpy() / 2  # pixels to samples
-    corner = [_below(length + 1, generator) for length in room]
+    corner = [below(length + 1, generator) for length in room]
     return np.clip(np.rint(corner + path).astype(np.int64), 0, room)
 
 
@@ -103,9 +103,9 @@ def _cross(
 ) -> None:
     """Lets a box from one place of the window (T, C, H, W) move over the others, in both."""
     side = planes.shape[2]
-    box = side // 8 + _below(side // 4, generator)
+    box = side // 8 + below(side // 4, generator)
     room = side - box
-    y, x = _below(room + 1, generator), _below(room + 1, generator)
+    y, x = below(room + 1, generator), below(room + 1, generator)
     start = torch.rand(2, generator=generator).numpy() * room
     speed = (2 * torch.rand(2, generator=generator).numpy() - 1) * FASTEST
     steps = np.arange(len(planes))[:, None]
@@ -117,5 +117,6 @@ def _cross(
             frame[:, top : top + b, left : left + b] = thing
 
 
-def _below(limit: int, generator: torch.Generator) -> int:
+def below(limit: int, generator: torch.Generator) -> int:
+    """A whole number from 0 to limit - 1."""
     return int(torch.randint(limit, (), generator=generator))

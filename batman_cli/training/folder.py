@@ -16,16 +16,16 @@ from pathlib import Path
 from batman_cli.errors import OutputError
 from batman_cli.models import CONFIGS
 from batman_cli.output import exclusive, reason
-from batman_cli.training.record import is_log
+from batman_cli.training.record import EVENTS, LOG, STRIPS, is_log
 
 STATE, LAST, BEST = "state.safetensors", "last.safetensors", "best.safetensors"
-TOML, LOG, CACHE, EXPORT = "train.toml", "log.csv", "cache", "export"
+TOML, CACHE, EXPORT = "train.toml", "cache", "export"
 
 # All that a run writes, the cache apart; nothing else in its folder is ever removed.
 _FILES = (STATE, LAST, BEST, TOML, LOG)
 _FOLDERS = {
-    "strips": ("[0-9]*_[0-9]*.png",),
-    "events": ("events.out.tfevents.*",),
+    STRIPS: ("[0-9]*_[0-9]*.png",),
+    EVENTS: ("events.out.tfevents.*",),
     EXPORT: (
         "models.json",
         *(f"{kind}.{end}" for kind in CONFIGS for end in ("safetensors", "md")),

@@ -26,6 +26,7 @@ STEP_COLUMNS = (
     "waiting",  # share of the time spent waiting for data, 0..1
     "skipped",  # steps without effect so far: their loss or gradient was not finite
 )
+LOG, STRIPS, EVENTS = "log.csv", "strips", "events"  # in the folder of the run
 SCORE_COLUMNS = ("psnr", "ssim", "tpsnr")  # of validation; empty in the rows of other steps
 LOG_COLUMNS = STEP_COLUMNS + SCORE_COLUMNS
 
@@ -46,8 +47,8 @@ class Record:
         from_step: the last step that counts; what an earlier run recorded after it is removed.
         """
         self.folder, self.from_step = folder, from_step
-        self.log = folder / "log.csv"
-        self.strips = folder / "strips"
+        self.log = folder / LOG
+        self.strips = folder / STRIPS
         self._events: Events | None = None
         self._row_at = 0  # byte of the log at which its last row begins
         self._row = list[str]()  # that row
@@ -69,7 +70,7 @@ class Record:
                 if match and int(match[1]) > self.from_step:
                     strip.unlink()
             with contextlib.suppress(ImportError):
-                events = Events(self.folder / "events", from_step=self.from_step)
+                events = Events(self.folder / EVENTS, from_step=self.from_step)
                 self._events = opened.enter_context(events)
             self._opened = opened.pop_all()
         return self
