@@ -38,6 +38,38 @@ def tone_curve(linear: Tensor) -> Tensor:
     return torch.where(linear < KNEE, SLOPE * linear, power)
 
 
+def registered(rgb: Tensor, factor: Tensor) -> Tensor:
+    """A picture of planes binned by `factor`, with its colours one upon the other.
+
+    Networks take planes for those of a mosaic of the size of the picture, red half a pixel up and
+    left of a cell's middle, blue down and right. The samples of each plane lie 2 pixels of the
+    sensor apart: the middle of those that were averaged is (factor - 1) / (2 factor) pixels of the
+    picture nearer to the middle of the cell.
+
+    rgb: (..., 3, H, W); factor: () for all, or (B,) for rgb (B, 3, H, W).
+    """
+    if bool((factor == 1).all()):
+        return rgb
+    shift = ((factor - 1) / (2 * factor))[..., None, None].to(rgb)
+    red, green, blue = rgb.unbind(-3)
+    return torch.stack([_moved(red, shift), green, _moved(blue, -shift)], -3)
+
+
+def _moved(channel: Tensor, shift: Tensor) -> Tensor:
+    """(..., H, W) moved down and right by less than a pixel, up and left where negative.
+
+    Between two pixels lies their mean: red and blue have no detail that fine in a mosaic.
+    """
+    for axis in (-2, -1):
+        rest = channel.shape[axis] - 1
+        first, last = channel.narrow(axis, 0, 1), channel.narrow(axis, rest, 1)
+        before = torch.cat([first, channel.narrow(axis, 0, rest)], axis)
+        after = torch.cat([channel.narrow(axis, 1, rest), last], axis)
+        towards = torch.where(shift > 0, before, after)
+        channel = torch.lerp(channel, towards, shift.abs())
+    return channel
+
+
 def plain_demosaic(planes: Tensor) -> Tensor:
     """Bilinear RGB (B, 3, 2h, 2w) of planes (B, 4, h, w): what is there without any denoising."""
     rgb = torch.stack([planes[:, 0], (planes[:, 1] + planes[:, 2]) / 2, planes[:, 3]], 1)

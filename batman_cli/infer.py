@@ -17,7 +17,7 @@ from batman_cli.pack import Planes
 from batman_cli.tiles import MIN_TILE, Tile, plan_tiles
 
 # Bytes that a step needs for each sample of the planes' grid, fp32; docs/performance.md.
-BYTES_PER_SAMPLE = 1600
+BYTES_PER_SAMPLE = 2400
 MEMORY_SHARE = 0.6  # of what is free; the rest is for reading, developing and encoding
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from batman_cli.ahead import read_ahead
 from batman_cli.amplify import amplify
-from batman_cli.develop import develop, plain_demosaic, to_uint16
+from batman_cli.develop import develop, plain_demosaic, registered, to_uint16
 from batman_cli.device import Device, choose_device
 from batman_cli.errors import BadInput, BadShot, UsageError
 from batman_cli.infer import Frame, infer
@@ -159,6 +159,7 @@ class Run:
         self.bad = list(plan.burst.bad)
         self._places: deque[_Place] = deque()
         self._matrix = torch.tensor(plan.first.color_matrix, device=device.torch_device)
+        self._bin = torch.tensor(float(plan.bin), device=device.torch_device)
 
     @property
     def total(self) -> int:
@@ -231,7 +232,7 @@ class Run:
     def _finish(self, rgb: Tensor, planes: Planes | None) -> Picture:
         """Developed, turned upright and, if asked, beside its plain amplified self."""
         turns = QUARTER_TURNS[self.plan.first.orientation]
-        picture = np.rot90(to_uint16(develop(rgb, self._matrix)), turns)
+        picture = np.rot90(to_uint16(develop(registered(rgb, self._bin), self._matrix)), turns)
         if planes is not None:
             plain = plain_demosaic(torch.from_numpy(planes).to(rgb)[None])[0]
             left = np.rot90(to_uint16(develop(plain, self._matrix)), turns)

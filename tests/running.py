@@ -159,7 +159,7 @@ def directly(folder: Path, settings: EnhanceSettings) -> list[Picture]:
     with torch.inference_mode():
         for planes, noise in _amplified(folder, settings):
             height, width = planes.shape[1:]
-            rest = (0, -width % 16, 0, -height % 16)
+            rest = (0, -width % 32, 0, -height % 32)
             padded = functional.pad(torch.from_numpy(planes)[None], rest, mode="replicate")
             result, state = network.step(padded, torch.from_numpy(noise)[None], state)
             results += [] if result is None else [result]

@@ -1,9 +1,14 @@
 """Development: white stays white, the curve is rawpy's, unclipped values keep a gradient."""
 
 import numpy as np
+import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
 
-from batman_cli.develop import develop, develop_unclipped, plain_demosaic, to_uint16
+from batman_cli.develop import develop, develop_unclipped, plain_demosaic, registered, to_uint16
+from batman_cli.pack import bin_planes
+from batman_cli.simulate.camera import to_planes
 
 MATRIX = torch.tensor(
     [[1.9712, -0.6789, -0.2923], [-0.2910, 1.7484, -0.4574], [0.0205, -0.5380, 1.5175]]
@@ -46,3 +51,24 @@ def test_frames_are_16_bit_and_channel_last() -> None:
 def test_plain_demosaic_averages_the_greens() -> None:
     planes = torch.tensor([1.0, 2.0, 4.0, 5.0])[None, :, None, None].expand(1, 4, 3, 3)
     assert plain_demosaic(planes)[0, :, 0, 0].tolist() == [1.0, 3.0, 5.0]
+
+
+def as_of_a_mosaic(plane: Tensor, down: int, right: int) -> Tensor:
+    """A plane at twice its size, its samples at the places of one colour of a mosaic."""
+    side = plane.shape[-1]
+    places = [((torch.arange(2 * side) - start) + 1.0) / side - 1 for start in (down, right)]
+    grid = torch.stack(torch.meshgrid(*places, indexing="ij")[::-1], -1)[None]
+    return functional.grid_sample(plane[None, None], grid, "bicubic", align_corners=False)[0, 0]
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_colours_of_binned_planes_come_to_lie_upon_each_other(factor: int) -> None:
+    rough = torch.rand((1, 1, 24, 24), generator=torch.Generator().manual_seed(1))
+    grey = functional.interpolate(rough, (512, 512), mode="bicubic")[0].repeat(3, 1, 1)
+    planes = torch.from_numpy(bin_planes(to_planes(grey[None])[0].numpy(), factor))
+    red, blue = as_of_a_mosaic(planes[0], 0, 0), as_of_a_mosaic(planes[3], 1, 1)
+    found = registered(torch.stack([red, (red + blue) / 2, blue]), torch.tensor(float(factor)))
+    inner = (slice(20, -20), slice(20, -20))
+    off = float((found[0] - found[2])[inner].abs().mean())
+    assert off < 0.002
+    assert factor == 1 or off < 0.1 * float((red - blue)[inner].abs().mean())

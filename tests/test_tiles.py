@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from test_models import textured
 from torch import Tensor
 
 from batman_cli.device import Device
@@ -46,10 +47,11 @@ def shipped_like(seed: int = 0) -> Clstm:
 
 
 def frames(count: int, height: int, width: int) -> list[Frame]:
+    """Noise, and less of it than is said, so that nothing seems to move."""
     generator = torch.Generator().manual_seed(4)
     noise = torch.tensor([[0.01] * 4, [0.005] * 4]).numpy()
     planes: list[Planes] = [
-        (0.4 + 0.1 * torch.randn((4, height, width), generator=generator)).numpy()
+        (0.4 + 0.05 * torch.randn((4, height, width), generator=generator)).numpy()
         for _ in range(count)
     ]
     return [Frame(p, noise) for p in planes]
@@ -69,6 +71,25 @@ def test_tiles_equal_the_whole_frame_within_a_grey_level(
     for whole, tiled in zip(run(0, burst), run(tile, burst), strict=True):
         assert whole.shape == tiled.shape == (3, 2 * height, 2 * width)
         assert float((whole - tiled).abs().max()) <= 1 / 255
+
+
+def moving(count: int, height: int, width: int) -> list[Frame]:
+    """A textured scene that moves on by 3 and 2 samples a frame."""
+    generator = torch.Generator().manual_seed(1)
+    scene = textured(height + 64, width + 64)[0]
+    noise = torch.tensor([[0.0] * 4, [0.05**2] * 4]).numpy()
+    views = [torch.roll(scene, (2 * i, 3 * i), (1, 2))[:, :height, :width] for i in range(count)]
+    noises = [0.05 * torch.randn(view.shape, generator=generator) for view in views]
+    return [Frame((v + n).numpy(), noise) for v, n in zip(views, noises, strict=True)]
+
+
+def test_tiles_of_a_moving_scene_hardly_differ_from_the_whole_frame() -> None:
+    """A tile sees less of the scene to tell its motion by."""
+    burst = moving(4, 384, 512)
+    for whole, tiled in zip(run(0, burst), run(160, burst), strict=True):
+        difference = (whole - tiled).abs().flatten()
+        assert float(difference.mean()) < 0.1 / 255
+        assert float((difference > 1 / 255).float().mean()) < 0.01
 
 
 def test_a_tile_larger_than_the_frame_is_the_whole_frame() -> None:

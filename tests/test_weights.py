@@ -84,18 +84,18 @@ def test_missing_and_unknown_tensors_are_named(tmp_path: Path) -> None:
     network = tiny("clstm")
     header = {"kind": "clstm", "config": network.config.as_dict(), "facts": {}}
     tensors = dict(network.state_dict())
-    del tensors["fusion.threshold"]
+    del tensors["head.last.bias"]
     tensors["extra"] = torch.zeros(1)
     path = tmp_path / "odd.safetensors"
     save_file(tensors, path, metadata={METADATA_KEY: json.dumps(header)})
-    with pytest.raises(WeightsError, match=r"fusion.threshold is missing; extra is unknown"):
+    with pytest.raises(WeightsError, match=r"head.last.bias is missing; extra is unknown"):
         load_network("clstm", file=path)
 
 
 def test_nan_weights_are_refused(tmp_path: Path) -> None:
     network = tiny("clstm")
     with torch.no_grad():
-        network.fusion.threshold.fill_(float("nan"))
+        network.head.last.weight.fill_(float("nan"))
     save(tmp_path / "nan.safetensors", network, "clstm", {})
     with pytest.raises(WeightsError, match="NaN"):
         load_network("clstm", file=tmp_path / "nan.safetensors")

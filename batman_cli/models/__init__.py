@@ -24,7 +24,7 @@ class Config(Protocol):
 
     @property
     def halo(self) -> int:
-        """Samples of the planes' grid around a tile beyond which influence is below 1/255."""
+        """Samples of the planes' grid around a tile; beyond, a still scene matters by < 1/255."""
         ...
 
     def as_dict(self) -> dict[str, object]:

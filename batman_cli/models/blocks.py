@@ -5,16 +5,49 @@ resolution path of the head, which works on the planes' grid (h, w) = (H/2, W/2)
 """
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from batman_cli.models.fusion import Fused, noise_map, signed_sqrt, smooth_base, square
+from batman_cli.models.fusion import Average
+from batman_cli.models.grid import enlarged, mean_green, shrunk
+from batman_cli.models.wiener import wiener
 
 LEAK = 0.1  # slope of the leaky ReLU below zero
-QUARTER_INPUTS = 24  # 16 unshuffled fused planes, 4 noise maps of the average, 4 of the frame
-PLANE_INPUTS = 8  # 4 fused planes, 4 noise maps of the average
+QUARTER_INPUTS = 36  # 16 unshuffled averages, 16 of the denoised ones, 4 noise maps
+PLANE_INPUTS = 12  # 4 averages, 4 denoised ones, 4 noise maps
+SQRT_OFFSET = 1e-3  # keeps the slope of the signed square root finite at zero
+
+
+class View(NamedTuple):
+    """What a network sees of an average: three times (B, 4, h, w)."""
+
+    root: Tensor  # signed square root of the mean
+    base: Tensor  # square root of the denoised mean
+    noise: Tensor  # `noise_map` of the mean
+
+
+def view_of(average: Average) -> View:
+    """An average as a network sees it."""
+    denoised = wiener(average.mean, average.variance).clamp_min(0)
+    return View(signed_sqrt(average.mean), signed_sqrt(denoised), noise_map(average.variance))
+
+
+def signed_sqrt(x: Tensor) -> Tensor:
+    """sign(x) (sqrt(|x| + e) - sqrt(e)): evens out shot noise, keeps negative values."""
+    return x.sign() * ((x.abs() + SQRT_OFFSET).sqrt() - SQRT_OFFSET**0.5)
+
+
+def square(root: Tensor) -> Tensor:
+    """Inverse of `signed_sqrt`, so linear light again."""
+    return root.sign() * ((root.abs() + SQRT_OFFSET**0.5) ** 2 - SQRT_OFFSET)
+
+
+def noise_map(variance: Tensor) -> Tensor:
+    """Logarithm of a standard deviation, scaled to about -1..1 for a network."""
+    return 0.5 * variance.clamp_min(1e-8).log() * 0.3 + 1
 
 
 def conv3(inputs: int, outputs: int, *, stride: int = 1) -> nn.Conv2d:
@@ -87,7 +120,7 @@ class UpProjection(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Encoder and multi-scale feature fusion: fused planes to features of one frame."""
+    """Encoder and multi-scale feature fusion: an average to features of its picture."""
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -95,21 +128,19 @@ class Trunk(nn.Module):
         scales = reversed(list(pairwise(widths)))
         self.ups = nn.ModuleList(UpProjection(coarse, fine) for fine, coarse in scales)
 
-    def forward(self, fused: Fused) -> Tensor:
-        """Features (B, widths[0], h/2, w/2) of the frame just fused."""
-        maps = [noise_map(fused.variance), noise_map(fused.frame_variance)]
-        small = functional.avg_pool2d(torch.cat(maps, 1), 2)
-        planes = functional.pixel_unshuffle(signed_sqrt(fused.mean), 2)
-        *finer, features = self.encoder(torch.cat([planes, small], 1))
+    def forward(self, view: View) -> Tensor:
+        """Features (B, widths[0], h/2, w/2)."""
+        planes = functional.pixel_unshuffle(torch.cat([view.root, view.base], 1), 2)
+        *finer, features = self.encoder(torch.cat([planes, shrunk(view.noise)], 1))
         for up, fine in zip(self.ups, reversed(finer), strict=True):
             features = up(features, fine)
         return features
 
 
 class Head(nn.Module):
-    """Features and the fused planes at full resolution to a picture.
+    """Features and the view at full resolution to a picture.
 
-    The last layer starts at zero: untrained, the picture is the smoothed demosaic.
+    The last layer starts at zero: untrained, the picture is the denoised average.
     """
 
     def __init__(self, features: int, width: int) -> None:
@@ -122,11 +153,11 @@ class Head(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
-    def forward(self, features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        """(B, features, h/2, w/2), fused (B, 4, h, w) twice -> (B, 3, 2h, 2w) linear camera RGB."""
-        fine = self.fine(torch.cat([signed_sqrt(mean), noise_map(variance)], 1))
+    def forward(self, features: Tensor, view: View) -> Tensor:
+        """(B, features, h/2, w/2), view -> (B, 3, 2h, 2w) linear camera RGB."""
+        fine = self.fine(torch.cat(view, 1))
         coarse = functional.pixel_shuffle(self.rise(features), 2)
         x = activate(self.merge(activate(torch.cat([fine, coarse], 1))))
         x = self.last(x + activate(self.refine(x)))
         # Not clipped at black, as `develop` does that: there training would find no way back up.
-        return square(functional.pixel_shuffle(x, 2) + smooth_base(mean))
+        return square(functional.pixel_shuffle(x, 2) + enlarged(mean_green(view.base)))

@@ -1,31 +1,30 @@
-"""`3dcnn`: each frame out of a window of five, two of them yet to come."""
+"""`3dcnn`: each picture out of all frames before, two yet to come, and features of three."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from batman_cli.models.blocks import Head, Trunk, activate
-from batman_cli.models.fusion import Fusion
+from batman_cli.models.blocks import Head, Trunk, activate, conv3, view_of
+from batman_cli.models.fusion import Average, merge, single
+from batman_cli.models.grid import shrunk, warped
 from batman_cli.models.state import State
 
-INPUTS_HELD = 2  # frames that a 3x3x3 convolution needs besides the newest
-
-Frames = tuple[Tensor, ...]  # what there is of successive frames, oldest first
+FEATURES_HELD = 2  # frames of features that the 3D convolution needs besides the newest
 
 
 @dataclass(frozen=True)
 class Cnn3dConfig:
     """Sizes and facts of the network, stored in its checkpoint."""
 
-    widths: tuple[int, ...] = (32, 64, 96, 128)  # channels of the encoder's stages
-    radius: int = 2  # frames on each side of the centre; 1 or more
-    head: int = 16  # channels of the full-resolution path
-    multiple: int = 16  # sides of the planes must be a multiple of it
-    halo: int = 64  # samples of the planes' grid around a tile; beyond, influence is below 1/255
+    widths: tuple[int, ...] = (48, 64, 96, 128)  # channels of the encoder's stages
+    ahead: int = 2  # frames after the centre that its average takes in; 1 or more
+    head: int = 32  # channels of the full-resolution path
+    multiple: int = 32  # sides of the planes must be a multiple of it
+    halo: int = 64  # samples around a tile; of a still scene none beyond matters by 1/255
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for a JSON file."""
@@ -49,54 +48,44 @@ class TimeConv(nn.Conv3d):
         return functional.conv2d(input, weight, self.bias, padding=1)
 
 
-class WindowConv(nn.Module):
-    """3D convolutions without padding in time: 2 r + 1 frames of features become one.
+class Window(nn.Module):
+    """Features of three successive frames, the newest last, to a correction of the newest's."""
 
-    All but the last are inner layers: their outputs are the next layer's inputs. As the window
-    slides on by a frame, each layer computes one output; those before it are held.
-    """
-
-    def __init__(self, features: int, radius: int) -> None:
+    def __init__(self, features: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TimeConv(features) for _ in range(radius))
+        self.over_time = TimeConv(features)
+        self.refine = conv3(features, features)
+        nn.init.zeros_(self.refine.weight)
+        nn.init.zeros_(self.refine.bias)  # type: ignore[arg-type]
 
-    def inner(self, features: Frames, held: Sequence[Frames]) -> Iterator[Frames]:
-        """Outputs of each inner layer: those held, (B, C, h, w) each, and the newest."""
-        inputs = features
-        for layer, before in zip(self.layers[:-1], held, strict=True):
-            inputs = extend(before, activate(layer(newest_three(inputs))), INPUTS_HELD)
-            yield inputs
-
-    def last(self, inputs: Frames) -> Tensor:
-        """Output of the last layer, (B, C, h, w): a correction of the centre's features."""
-        return self.layers[-1](newest_three(inputs))
+    def forward(self, frames: list[Tensor]) -> Tensor:
+        """(B, C, h, w) three times -> (B, C, h, w)."""
+        return frames[-1] + self.refine(activate(self.over_time(torch.cat(frames, 1))))
 
 
-def newest_three(frames: Frames) -> Tensor:
-    """(B, C, h, w) each -> (B, 3 C, h, w)."""
-    return torch.cat(frames[-3:], 1)
+class _Ring(NamedTuple):
+    """What is held of the last frames, oldest first."""
 
-
-def extend(held: Frames, newest: Tensor, length: int) -> Frames:
-    """The newest after those held; as if it had been there `length` times before if none are."""
-    return (*(held or (newest,) * length), newest)
+    averages: list[Average]  # of each frame with those before it; `ahead` + 1 frames
+    flows: list[Tensor]  # (B, 2, h, w) from each frame to the one before; as many
+    singles: list[Average]  # of each of the last `ahead` frames alone
+    features: list[Tensor]  # of the last pictures, (B, C, h/2, w/2); none before the first
 
 
 class Cnn3d(nn.Module):
-    """Sliding-window network over the fusion front end; a frame leaves `radius` frames late.
+    """Sliding-window network over the fusion front end; a frame leaves `ahead` frames late.
 
-    Each frame is encoded once, and passes each layer of the window once. The first frame counts
-    as repeated without end before the burst, the last after it, so that both ends see their edge
-    frame replicated.
+    The front end averages each frame with those before it and `ahead` after it, as far as they show
+    the same. Each such average is encoded once, and a 3D convolution joins its features with those
+    of the two pictures before, moved onto it.
     """
 
     def __init__(self, config: Cnn3dConfig) -> None:
         super().__init__()
         self.config = config
-        self.delay = config.radius
-        self.fusion = Fusion()
+        self.delay = config.ahead
         self.trunk = Trunk(config.widths)
-        self.window = WindowConv(config.widths[0], config.radius)
+        self.window = Window(config.widths[0])
         self.head = Head(config.widths[0], config.head)
 
     def step(
@@ -104,50 +93,70 @@ class Cnn3d(nn.Module):
     ) -> tuple[Tensor | None, State]:
         """Picture (B, 3, 2h, 2w) of the frame `delay` steps ago, None until there is one.
 
-        planes: (B, 4, h, w) amplified linear, sides a multiple of 16; noise: (B, 2, 4).
+        planes: (B, 4, h, w) amplified linear, sides a multiple of 32; noise: (B, 2, 4).
         """
-        means, variances, *_ = self._held(state)
-        mean, variance = (means[-1], variances[-1]) if state else (None, None)
-        fused = self.fusion(planes, noise, mean, variance)
-        return self._push((fused.mean, fused.variance, self.trunk(fused)), state)
+        state = self.absorb(planes, noise, state)
+        if state.seen <= self.delay:
+            return None, state
+        ring = self._held(state)
+        rgb, features = self._render(ring, self.delay)
+        return rgb, _state(state.seen, ring._replace(features=features))
+
+    def absorb(self, planes: Tensor, noise: Tensor, state: State | None) -> State:
+        """The state after a frame that only the front end sees, at a tenth of the cost.
+
+        For frames before the first `step`, whose pictures nobody wants.
+        """
+        frame = single(planes, noise)
+        if state is None:
+            blank = planes.new_zeros(len(planes), 2, *planes.shape[-2:])
+            return _state(1, _Ring([frame], [blank], [frame], []))
+        ring = self._held(state)
+        average, flow = merge(frame, ring.averages[-1])
+        length = self.delay + 1
+        held = _Ring(
+            [*ring.averages, average][-length:],
+            [*ring.flows, flow][-length:],
+            [*ring.singles, frame][-self.delay :],
+            ring.features,
+        )
+        return _state(state.seen + 1, held)
 
     def flush(self, state: State) -> list[Tensor]:
         """Pictures of the last `delay` frames (fewer for a shorter burst)."""
-        means, variances, features, *_ = self._held(state)
-        newest = means[-1], variances[-1], features[-1]
-        rest: list[Tensor] = []
-        for _ in range(self.delay):
-            rgb, state = self._push(newest, state)
-            if rgb is not None:
-                rest.append(rgb)
+        ring, rest = self._held(state), list[Tensor]()
+        for ahead in reversed(range(min(self.delay, state.seen))):
+            rgb, features = self._render(ring, ahead)
+            ring = ring._replace(features=features)
+            rest.append(rgb)
         return rest
 
-    def _lengths(self) -> tuple[int, ...]:
-        """Frames held of fused means, fused variances, features and each inner layer's outputs."""
-        radius = self.delay
-        return (radius, radius, max(radius, INPUTS_HELD), *[INPUTS_HELD] * (radius - 1))
+    def _render(self, ring: _Ring, ahead: int) -> tuple[Tensor, list[Tensor]]:
+        """Picture (B, 3, 2h, 2w) of the frame that `ahead` more follow, and features to hold."""
+        centre = len(ring.averages) - 1 - ahead
+        average = ring.averages[centre]
+        for later in ring.singles[len(ring.singles) - ahead :]:
+            average, _ = merge(average, later)
+        view = view_of(average)
+        features = self.trunk(view)
+        flow = shrunk(ring.flows[centre]) / 2
+        before = [warped(held, flow, sharp=False) for held in ring.features]
+        before = before or [features] * FEATURES_HELD
+        rgb = self.head(self.window([*before, features]), view)
+        return rgb, [*before[1:], features]
 
-    def _held(self, state: State | None) -> list[Frames]:
-        """The frames in the state, in the order of `_lengths`; none before the first frame."""
-        tensors = iter(state.tensors if state else ())
-        return [tuple(islice(tensors, length)) for length in self._lengths()]
+    def _held(self, state: State) -> _Ring:
+        """The ring out of the tensors of a state."""
+        tensors = iter(state.tensors)
+        length = min(state.seen, self.delay + 1)
+        return _Ring(
+            [Average(next(tensors), next(tensors)) for _ in range(length)],
+            list(islice(tensors, length)),
+            [Average(next(tensors), next(tensors)) for _ in range(min(state.seen, self.delay))],
+            list(tensors),
+        )
 
-    def _push(
-        self, newest: tuple[Tensor, Tensor, Tensor], state: State | None
-    ) -> tuple[Tensor | None, State]:
-        """The picture of the window's new centre, if there is one, and the state.
 
-        newest: fused mean and variance, features.
-        """
-        held = self._held(state)
-        window = [extend(*each) for each in zip(held, newest, self._lengths(), strict=False)]
-        window += self.window.inner(window[2], held[3:])
-        seen = state.seen + 1 if state else 1
-        moved = State(seen, tuple(frame for frames in window for frame in frames[1:]))
-        return (self._render(window) if seen > self.delay else None), moved
-
-    def _render(self, window: list[Frames]) -> Tensor:
-        """Picture of the centre of the window, (B, 3, 2h, 2w)."""
-        means, variances, features, *_ = window
-        refined = features[-1 - self.delay] + self.window.last(window[-1])
-        return self.head(refined, means[0], variances[0])
+def _state(seen: int, ring: _Ring) -> State:
+    averages, singles = (chain.from_iterable(part) for part in (ring.averages, ring.singles))
+    return State(seen, (*averages, *ring.flows, *singles, *ring.features))
