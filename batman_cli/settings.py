@@ -17,13 +17,14 @@ PrecisionChoice = Literal["auto", "fp32", "bf16"]
 OnBadData = Literal["skip", "stop"]
 LossKind = Literal["l1", "l2"]
 Schedule = Literal["cosine", "constant"]
+OptimiserKind = Literal["muon", "adamw"]
 DrvInput = Literal["short", "vbm4d"]
 
 BINS = (1, 2, 4)
 MIN_TILE = 256  # pixels; smaller tiles would be mostly the context around them
 MAX_RATIO_ASKED = 1e5
 FPS_RANGE = (Fraction(1, 1000), Fraction(1000))
-CROP_MULTIPLE = 32  # pixels; the coarsest features of the networks have 1/32 of the resolution
+CROP_MULTIPLE = 64  # pixels; the coarsest grid of the networks has 1/64 of the resolution
 MIN_CROP, MAX_CROP = 64, 2048  # pixels
 MAX_WIDTH = 3840  # pixels; `bin` auto picks the smallest factor whose output is no wider
 
@@ -84,15 +85,17 @@ class TrainSettings:
 
     steps: int = 20_000
     minutes: float | None = None  # of training at most; the schedule then follows the clock
-    batch: int = 4  # bursts a step, over all processes
-    frames: int = 7  # of a training burst
+    batch: int = 16  # bursts a step, over all processes
+    frames: int = 8  # of a training burst, at most
+    graded: int = 2  # of these, those trained on; only the front end sees those before
     truncate: int | None = None  # frames that gradients run through; None: all
-    size: int = 192  # pixels, side of a training crop; a multiple of 32
-    rate: float = 5e-4  # learning rate at its highest
+    size: int = 128  # pixels, side of a training crop; a multiple of 64
+    optimiser: OptimiserKind = "muon"
+    rate: float | None = None  # learning rate at its highest; None: RATES of the optimiser
     warm_up: int = 60  # steps
     schedule: Schedule = "cosine"
     weight_decay: float = 1e-4
-    clip_gradient: float = 1.0  # norm
+    clip_gradient: float = 0.3  # norm
     average: float = 0.998  # share of the averaged weights that a step keeps
     loss: LossKind = "l1"
     consistency: float = 0.0  # weight of the difference between two noise draws of a scene
@@ -107,12 +110,20 @@ class TrainSettings:
     precision: PrecisionChoice = "auto"
     threads: int | None = None  # cores used at most; None: all that there are
 
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate, as asked or as the optimiser needs it."""
+        return RATES[self.optimiser] if self.rate is None else self.rate
+
+
+RATES: Mapping[OptimiserKind, float] = {"muon": 0.01, "adamw": 5e-4}
 
 # The smallest values that make sense.
 _LEAST = {
     "steps": 1,
     "batch": 1,
     "frames": 1,
+    "graded": 1,
     "truncate": 1,
     "warm_up": 0,
     "weight_decay": 0,
@@ -152,6 +163,7 @@ def check_training(settings: TrainSettings) -> None:
     for name, value, choices in (
         ("device", settings.device, get_args(DeviceChoice)),
         ("precision", settings.precision, get_args(PrecisionChoice)),
+        ("optimiser", settings.optimiser, get_args(OptimiserKind)),
         ("bin", settings.bin, (None, *BINS)),
     ):
         _check_choice(f"{name} = {value}", value, choices)
@@ -159,7 +171,7 @@ def check_training(settings: TrainSettings) -> None:
         raise UsageError("nothing to train on", "no data are named", "give --data FOLDER")
     if not MIN_CROP <= settings.size <= MAX_CROP or settings.size % CROP_MULTIPLE:
         why = f"it must be a multiple of {CROP_MULTIPLE} from {MIN_CROP} to {MAX_CROP}"
-        raise UsageError(f"size = {settings.size}", why, "192 is a good one")
+        raise UsageError(f"size = {settings.size}", why, "128 is a good one")
     for name, least in _LEAST.items():
         value = getattr(settings, name)
         if value is not None and not (value >= least and math.isfinite(value)):

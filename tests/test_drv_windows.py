@@ -30,7 +30,7 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     np.save(folder / "reference.npy", reference)
     matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     files = folder / "planes.npy", folder / "reference.npy"
-    return DrvScene("0001", *files, RATIO, (1.0, 1.0, 1.0), (1e-3, 1e-6), matrix)
+    return DrvScene("0001", *files, RATIO, (1.0, 1.0, 1.0), (1e-3, 1e-6), matrix, 1)
 
 
 def cut(scene: DrvScene, seed: int, *, still: bool = False) -> tuple[torch.Tensor, ...]:
@@ -84,6 +84,7 @@ def test_the_window_shows_shots_that_follow_each_other(scene: DrvScene, tmp_path
         scene.white_balance,
         scene.noise,
         scene.matrix,
+        scene.bin,
     )
     firsts = set[int]()
     for seed in range(20):

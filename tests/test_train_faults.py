@@ -61,7 +61,13 @@ def readable(run: Path) -> None:
         if (run / name).exists():
             load_network(None, file=run / name)
     if (run / "state.safetensors").exists():
-        load_run(run / "state.safetensors", rate=1.0, weight_decay=0.0, to=torch.device("cpu"))
+        load_run(
+            run / "state.safetensors",
+            optimiser="muon",
+            rate=1.0,
+            weight_decay=0.0,
+            to=torch.device("cpu"),
+        )
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
@@ -159,7 +165,13 @@ def test_a_signal_ends_all_processes_with_everything_saved(
         _, err = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 128 + signal.SIGTERM, err
     readable(run)
-    saved = load_run(run / "state.safetensors", rate=1.0, weight_decay=0.0, to=torch.device("cpu"))
+    saved = load_run(
+        run / "state.safetensors",
+        optimiser="muon",
+        rate=1.0,
+        weight_decay=0.0,
+        to=torch.device("cpu"),
+    )
     assert saved.position.step == max(losses(run))
 
 
@@ -193,7 +205,7 @@ def test_one_bad_step_is_skipped_and_counted(
     ran = call(*command(pictures, tmp_path / "run", toml))
     assert ran.code == 0, ran.err
     state = tmp_path / "run" / "state.safetensors"
-    saved = load_run(state, rate=1.0, weight_decay=0.0, to=torch.device("cpu"))
+    saved = load_run(state, optimiser="muon", rate=1.0, weight_decay=0.0, to=torch.device("cpu"))
     assert (saved.position.skipped, saved.position.skipped_in_a_row) == (1, 0)
     load_network(None, file=tmp_path / "run" / "last.safetensors")
 

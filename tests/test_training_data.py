@@ -514,6 +514,7 @@ def test_training_sees_the_planes_that_enhance_reads(
     assert scene.noise == (plan.noise.shot, plan.noise.read)
     assert scene.white_balance == plan.first.white_balance
     assert scene.matrix == plan.first.color_matrix
+    assert scene.bin == factor
 
 
 @pytest.mark.parametrize("factor", [1, 2])

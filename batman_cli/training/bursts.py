@@ -31,8 +31,9 @@ from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to
 from batman_cli.training.drv_windows import Window, amplified, below, cut_window
 from batman_cli.training.sources import DrvScene, Footage, Source
 
-# Amplification, drawn log-uniformly: less than the 20 to 300 of real dark bursts too, for users
-# brighten dim ones, and what is sharp at a low ratio shows what is to be kept at a high one.
+# Amplification: less than the 20 to 300 of real dark bursts too, for users brighten dim ones, and
+# what is sharp at a low ratio shows what is to be kept at a high one. Half of the bursts are drawn
+# above 100, where most is to be learned.
 RATIOS = (8.0, 300.0)
 RED_GAINS = (1.7, 2.5)  # white balance over real scenes of a Sony A7S II (PMN's list)
 BLUE_GAINS = (1.3, 3.1)
@@ -80,6 +81,7 @@ class Burst(NamedTuple):
     noise: Tensor  # (2, 4) shot and read variance of the amplified planes
     reference: Tensor  # (T, 3, 2h, 2w) developed sRGB, about 0..1
     matrix: Tensor  # (3, 3) white-balanced camera RGB to linear sRGB
+    bin: Tensor  # () of real planes, see `develop.registered`; simulated ones lie as a mosaic's
 
 
 class Stock(NamedTuple):
@@ -113,10 +115,10 @@ def draw(
     take: bursts of one number that differ in their take show the same with other noise.
     source: this one, not one by chance. still: nothing moves.
     """
-    generator = torch.Generator().manual_seed(_mixed(seed, number))
+    generator = torch.Generator().manual_seed(seed_of(seed, number))
     if source is None:
         source = stock.sources[int(torch.multinomial(stock.weights, 1, generator=generator))]
-    taken = torch.Generator().manual_seed(_mixed(seed, number, take + 1))
+    taken = torch.Generator().manual_seed(seed_of(seed, number, take + 1))
     if isinstance(source, DrvScene):
         return cut_window(source, frames, size, generator, taken, still=still)
     pictures, path = _views_of(source, frames, size, generator, still=still)
@@ -138,7 +140,7 @@ def draw_taking(generator: torch.Generator) -> Taking:
     over = _uniform((0, 1), generator) < OVEREXPOSED_SHARE
     return Taking(
         sensor,
-        math.exp(_uniform((math.log(RATIOS[0]), math.log(RATIOS[1])), generator)),
+        RATIOS[0] * (RATIOS[1] / RATIOS[0]) ** math.sqrt(_uniform((0, 1), generator)),
         (_uniform(RED_GAINS, generator), 1.0, _uniform(BLUE_GAINS, generator)),
         camera_from_srgb(mixed),
         factor,
@@ -160,7 +162,7 @@ def shoot(drawn: Filming | Window, device: torch.device) -> Burst:
     red, green, blue = taking.white_balance
     ratio = taking.ratio * torch.tensor([red, green, green, blue], device=device)
     scale = SPAN / ratio[:, None, None]
-    seen = to_planes(clean) if taking.bin == 1 else binned_planes(clean)
+    seen = to_planes(clean if taking.bin == 1 else softened(clean))
     raw = expose(seen * scale, taking.sensor, generator)
     if taking.coded:
         raw = through_arw2(raw)
@@ -171,16 +173,18 @@ def shoot(drawn: Filming | Window, device: torch.device) -> Burst:
         torch.stack([shot * ratio, read * ratio**2]),
         develop_unclipped(clean.clamp_max(1), matrix),
         matrix,
+        torch.ones((), device=device),
     )
 
 
-def binned_planes(rgb: Tensor) -> Tensor:
-    """What binned planes see of (T, 3, H, W): (T, 4, H/2, W/2), order R G1 G2 B.
+def softened(rgb: Tensor) -> Tensor:
+    """(T, 3, H, W) as binned planes see it: each of their samples averages 2 x 2 output pixels.
 
-    Each sample is an average over nearly the whole of its cell of 2 x 2 output pixels, where that
-    of a plain mosaic lies in a corner. The rest, a quarter pixel at bin 2, is neglected.
+    A mean over 2 pixels about the middle of one has its variance, 1/3, with weights 1 4 1.
     """
-    return functional.avg_pool2d(rgb, 2)[:, [0, 1, 1, 2]]
+    padded = functional.pad(rgb, (1, 1, 1, 1), mode="replicate")
+    rows = (padded[..., :-2, :] + 4 * padded[..., 1:-1, :] + padded[..., 2:, :]) / 6
+    return (rows[..., :-2] + 4 * rows[..., 1:-1] + rows[..., 2:]) / 6
 
 
 def stacked(bursts: Sequence[Burst]) -> Burst:
@@ -249,7 +253,7 @@ def is_clip(source: Footage) -> bool:
     return len(_array(source)) > 1
 
 
-def _mixed(*numbers: int) -> int:
+def seed_of(*numbers: int) -> int:
     """A seed in which every number matters."""
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1

@@ -47,7 +47,7 @@ class TrainingFacts:
 def listed_facts(network: Net, facts: TrainingFacts, card: str) -> dict[str, str]:
     """What models.json says of a network; card: the name of its file."""
     settings = facts.settings
-    bursts = f"{settings.batch} bursts of {settings.frames} frames"
+    bursts = f"{settings.batch} bursts of {_length(settings)}"
     noise = "simulated noise of Sony, Nikon and Canon sensors" if _simulated(facts) else ""
     real = f"real noise of {facts.data[DRV_SCENES]} DRV scenes" if _real(facts) else ""
     return {
@@ -117,10 +117,10 @@ def _data(facts: TrainingFacts) -> str:
 
 def _noise(facts: TrainingFacts) -> list[str]:
     """What of cameras and light the network has seen."""
-    size, frames = facts.settings.size, facts.settings.frames
+    size, length = facts.settings.size, _length(facts.settings)
     bins = ", ".join(map(str, BIN_SHARES))
     simulated = (
-        f"Bursts of {frames} frames of {size} x {size} pixels were simulated, each anew: Poisson "
+        f"Bursts of {length} of {size} x {size} pixels were simulated, each anew: Poisson "
         f"shot noise at {_span((DARKEST_GAIN, NOISIEST_GAIN))} DN per electron (14 bit), read "
         "noise normal or Tukey lambda, row noise, an error of the black level of each plane, "
         f"rounding, binned by {bins}, and {CODED_SHARE:.0%} of those not binned through Sony's "
@@ -174,6 +174,11 @@ def _shape(network: Net) -> str:
     if isinstance(network, Cnn3d):
         return f"window of {2 * network.delay + 1} frames, {network.delay} of delay"
     return "recurrent, no delay"
+
+
+def _length(settings: TrainSettings) -> str:
+    some = settings.graded < settings.frames
+    return f"up to {settings.frames} frames" if some else f"{settings.frames} frames"
 
 
 def _effort(facts: TrainingFacts) -> str:

@@ -37,6 +37,7 @@ class DrvScene:
     white_balance: tuple[float, float, float]  # of the long exposure, as in the reference
     noise: tuple[float, float]  # shot and read of the planes, see `noise.Noise`
     matrix: tuple[tuple[float, float, float], ...]  # white-balanced camera to linear sRGB
+    bin: int  # of the planes; 1 for V-BM4D's, which lie as those of a mosaic
 
 
 class SceneFiles(NamedTuple):
@@ -53,6 +54,7 @@ class _Written(NamedTuple):
 
     ratio: float
     noise: Noise
+    bin: int
     bad: list[BadInput]  # shots that were left out
 
 
@@ -69,6 +71,7 @@ def scene_of(name: str, entry: Entry) -> DrvScene:
         (red, green, blue),
         (shot, read),
         tuple((r, g, b) for r, g, b in facts["matrix"]),
+        facts["bin"],
     )
 
 
@@ -104,6 +107,7 @@ def write_scene(
         "white_balance": long.white_balance,
         "noise": [written.noise.shot, written.noise.read],
         "matrix": long.color_matrix,
+        "bin": written.bin,
         "bad": [[error.what, error.why, error.fix] for error in bad],
     }
 
@@ -121,6 +125,7 @@ def _write_short(
     return _Written(
         ratio,
         plan.noise,
+        factor,
         [*plan.burst.bad, *_write_planes(reads, on_bad, draft)],
     )
 
@@ -160,7 +165,7 @@ def _write_vbm4d(files: SceneFiles, long: ShotInfo, on_bad: OnBadData, draft: Dr
     _write_reference(files, long.width // width, height, width, draft)
     reads = [partial(_read_picture, path, height, width) for path in files.shots]
     bad = _write_planes(reads, on_bad, draft)
-    return _Written(1.0, _noise_of(draft.folder / PLANES), bad)
+    return _Written(1.0, _noise_of(draft.folder / PLANES), 1, bad)
 
 
 def _first_size(pictures: Sequence[Path]) -> tuple[int, int]:

@@ -62,8 +62,8 @@ def cut_window(
     )
 
 
-def amplified(window: Window, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The fields of a `bursts.Burst`: planes, noise, reference, matrix."""
+def amplified(window: Window, device: torch.device) -> tuple[Tensor, ...]:
+    """The fields of a `bursts.Burst`: planes, noise, reference, matrix, bin."""
     scene = window.scene
     planes = amplify(window.planes.numpy(), scene.ratio, scene.white_balance)
     noise = Noise(*scene.noise).amplified(scene.ratio, scene.white_balance)
@@ -72,6 +72,7 @@ def amplified(window: Window, device: torch.device) -> tuple[Tensor, Tensor, Ten
         torch.from_numpy(noise).to(device),
         tone_curve(window.reference.to(device)),
         torch.tensor(scene.matrix, device=device),
+        torch.tensor(float(scene.bin), device=device),
     )
 
 

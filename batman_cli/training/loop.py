@@ -63,7 +63,13 @@ class Loop:
             self.reporter.say("the run is over: give it more --steps or --minutes")
             return None
         total, unit = self._whole()
-        todo = draws(self.training, settings, position.step, self.crew.ranks)
+        todo = draws(
+            self.training,
+            settings,
+            position.step,
+            self.crew.ranks,
+            delay=self.run.network.delay,
+        )
         progress = self.reporter.training(total, unit, start=self._done())
         with progress as advance, closing(read_ahead(todo)) as bursts:
             began = time.monotonic()

@@ -7,11 +7,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from batman_cli.develop import develop_unclipped
+from batman_cli.develop import develop_unclipped, registered
 from batman_cli.models.state import State
 from batman_cli.settings import LossKind
 from batman_cli.training.bursts import Burst
 from batman_cli.weights import Net
+
+# Frames before the graded ones that the whole network sees, so that its memory is not empty.
+PRIMING = 2
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Objective:
     consistency: float  # weight of the difference between two takes of a burst (SMID, 2.4 of it)
     temporal: float  # weight of the error of the change from frame to frame
     truncate: int | None  # frames that gradients run back through; None: the whole burst
+    graded: int  # frames of a burst that are trained on, the last ones
 
 
 def gradients(
@@ -36,17 +40,24 @@ def gradients(
     parameters = [p for p in network.parameters() if p.requires_grad]
     total = [torch.zeros_like(p) for p in parameters]
     frames = burst.planes.shape[1]
+    # A network that is late has no picture to be graded without as many frames before.
+    lead = frames - objective.graded if frames >= objective.graded + network.delay else 0
+    state = absorbed(network, burst.planes[:, :lead], burst.noise)
+    frames -= lead
     length = objective.truncate or frames
-    loss, shown = 0.0, 0
-    state: State | None = None
+    loss, shown = 0.0, max(0, lead - network.delay)
     before: tuple[Tensor, Tensor] | None = None
     for start in range(0, frames, length):
-        planes = burst.planes[:, start : start + length]
-        last = start + length >= frames
+        planes = burst.planes[:, lead + start : lead + start + length]
+        # With frames before the graded ones, those that are held back count as a step's own.
+        last = start + length >= frames and not lead
         pictures, state = pictures_of(network, planes, burst.noise, state, flush=last, bf16=bf16)
         if pictures:
             references = burst.reference[:, shown : shown + len(pictures)]
-            developed = [develop_unclipped(picture, burst.matrix) for picture in pictures]
+            developed = [
+                develop_unclipped(registered(picture, burst.bin), burst.matrix)
+                for picture in pictures
+            ]
             part = picture_loss(developed, references.unbind(1), objective, before) / frames
             found = torch.autograd.grad(part, parameters, materialize_grads=True)
             for sum_, gradient in zip(total, found, strict=True):
@@ -82,6 +93,22 @@ def picture_loss(
         changes = [error(b - a).mean() for a, b in pairwise(errors)]
         loss = loss + objective.temporal * sum(changes)
     return loss
+
+
+@torch.no_grad()
+def absorbed(network: Net, planes: Tensor, noise: Tensor) -> State | None:
+    """The state after the frames (B, T, 4, h, w) before the graded ones, T from 0 on.
+
+    All but the last PRIMING pass the front end alone.
+    """
+    state: State | None = None
+    count = planes.shape[1]
+    for number, frame in enumerate(planes.unbind(1)):
+        if number < count - PRIMING:
+            state = network.absorb(frame, noise, state)
+        else:
+            _, state = network.step(frame, noise, state)
+    return state
 
 
 def pictures_of(

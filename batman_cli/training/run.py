@@ -210,7 +210,8 @@ def _new(settings: TrainSettings, crew: Crew) -> Run:
     return new_run(
         settings.model,
         settings.network,
-        rate=settings.rate,
+        optimiser=settings.optimiser,
+        rate=settings.highest_rate,
         weight_decay=settings.weight_decay,
         seed=settings.seed,
         start=settings.start,
@@ -221,7 +222,8 @@ def _new(settings: TrainSettings, crew: Crew) -> Run:
 def _loaded(settings: TrainSettings, folder: Path, crew: Crew) -> Run:
     return load_run(
         folder / STATE,
-        rate=settings.rate,
+        optimiser=settings.optimiser,
+        rate=settings.highest_rate,
         weight_decay=settings.weight_decay,
         to=crew.device.torch_device,
     )

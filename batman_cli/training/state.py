@@ -16,6 +16,8 @@ from torch import Tensor
 
 from batman_cli.errors import WeightsError
 from batman_cli.models import build
+from batman_cli.settings import OptimiserKind
+from batman_cli.training.optimiser import Muon
 from batman_cli.weights import (
     TRAINING_KEY,
     Net,
@@ -49,7 +51,7 @@ class Run:
     kind: str
     network: Net
     average: Net  # running average of the network's weights: what is validated and kept
-    optimiser: torch.optim.AdamW
+    optimiser: Muon | torch.optim.AdamW
     position: Position
 
 
@@ -57,6 +59,7 @@ def new_run(
     kind: str,
     config: Mapping[str, Any],
     *,
+    optimiser: OptimiserKind,
     rate: float,
     weight_decay: float,
     seed: int,
@@ -73,8 +76,8 @@ def new_run(
     network = build(kind, dict(config)).to(to)
     if start is not None:
         _take_over(network, start)
-    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=weight_decay)
-    return Run(kind, network, copy.deepcopy(network).eval(), optimiser, Position())
+    mover = _optimiser(optimiser, network, rate, weight_decay)
+    return Run(kind, network, copy.deepcopy(network).eval(), mover, Position())
 
 
 def save_run(run: Run, path: Path, facts: dict[str, Any]) -> None:
@@ -106,13 +109,15 @@ def read_position(path: Path) -> Position:
     return Position(**_header(path, read_metadata(path))["position"])
 
 
-def load_run(path: Path, *, rate: float, weight_decay: float, to: torch.device) -> Run:
+def load_run(
+    path: Path, *, optimiser: OptimiserKind, rate: float, weight_decay: float, to: torch.device
+) -> Run:
     """The run as it was saved. Raises WeightsError for a file that is none."""
     tensors, metadata = read_tensors(path)
     header = _header(path, metadata)
     network = build(header["kind"], header["config"]).to(to)
     average = copy.deepcopy(network).eval()
-    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=weight_decay)
+    mover = _optimiser(optimiser, network, rate, weight_decay)
     try:
         network.load_state_dict(_part(tensors, "network."))
         average.load_state_dict(_part(tensors, "average."))
@@ -120,18 +125,26 @@ def load_run(path: Path, *, rate: float, weight_decay: float, to: torch.device) 
         for name, value in _part(tensors, "optimiser.").items():
             index, key = name.split(".")
             moments.setdefault(int(index), {})[key] = value
-        groups = optimiser.state_dict()["param_groups"]
-        optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        groups = mover.state_dict()["param_groups"]
+        mover.load_state_dict({"state": moments, "param_groups": groups})
         position = Position(**header["position"])
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not fit its network", str(error)) from error
-    return Run(header["kind"], network, average, optimiser, position)
+    return Run(header["kind"], network, average, mover, position)
 
 
 def is_finite(run: Run) -> bool:
     """Whether all weights, and their average, are numbers that half precision can hold."""
     parameters = chain(run.network.parameters(), run.average.parameters())
     return all(bool(torch.isfinite(value.half()).all()) for value in parameters)
+
+
+def _optimiser(
+    kind: OptimiserKind, network: Net, rate: float, weight_decay: float
+) -> Muon | torch.optim.AdamW:
+    if kind == "muon":
+        return Muon(network, rate, weight_decay)
+    return torch.optim.AdamW(network.parameters(), rate, weight_decay=weight_decay)
 
 
 def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from batman_cli.device import Device
 from batman_cli.settings import TrainSettings
-from batman_cli.training.bursts import Filming, Stock, Window, draw, shoot, stacked
+from batman_cli.training.bursts import Filming, Stock, Window, draw, seed_of, shoot, stacked
+from batman_cli.training.drv_windows import below
 from batman_cli.training.losses import Objective, gradients
 from batman_cli.training.ranks import Ranks
 from batman_cli.training.signals import SIGNALS
@@ -22,6 +23,7 @@ from batman_cli.weights import Net
 
 LONGEST_WARM_UP = 0.1  # share of the run
 LEAST_RATE = 0.02  # share of the highest rate that a cosine ends at
+LENGTH = -1  # in the seed: what follows from a step's number, not from a burst's
 EASY_STEPS = 10  # the average of the weights starts young: step n keeps n / (n + EASY_STEPS)
 
 Drawn = Filming | Window
@@ -52,14 +54,18 @@ class Stepped(NamedTuple):
     making: float  # seconds that the slowest thread spent on making bursts, or on asking a GPU to
 
 
-def draws(stock: Stock, settings: TrainSettings, first: int, ranks: Ranks) -> Iterator[list[Drawn]]:
+def draws(
+    stock: Stock, settings: TrainSettings, first: int, ranks: Ranks, *, delay: int
+) -> Iterator[list[Drawn]]:
     """For each step from `first` on, what this process has to compute of it.
 
-    With a consistency term there is a second take of each burst, after all first ones.
+    delay: of the network, see `length_of`. With a consistency term there is a second take of each
+    burst, after all first ones.
     """
     own = settings.batch // ranks.world
     takes = (0, 1) if settings.consistency else (0,)
     for step in range(first, settings.steps):
+        frames = length_of(settings, step, delay)
         numbers = range(
             step * settings.batch + ranks.rank * own, step * settings.batch + (ranks.rank + 1) * own
         )
@@ -68,13 +74,25 @@ def draws(stock: Stock, settings: TrainSettings, first: int, ranks: Ranks) -> It
                 stock,
                 number,
                 seed=settings.seed,
-                frames=settings.frames,
+                frames=frames,
                 size=settings.size,
                 take=take,
             )
             for take in takes
             for number in numbers
         ]
+
+
+def length_of(settings: TrainSettings, step: int, delay: int) -> int:
+    """Frames of the bursts of a step: the graded ones, and any number before them.
+
+    A network that is `delay` frames late needs as many before, or it has no picture to be graded.
+    """
+    shortest = settings.graded + delay
+    if shortest >= settings.frames:
+        return settings.frames
+    generator = torch.Generator().manual_seed(seed_of(settings.seed, step, LENGTH))
+    return shortest + below(settings.frames - shortest + 1, generator)
 
 
 def take_step(
@@ -91,7 +109,13 @@ def take_step(
     share: of the run that is over. signal: the one by which this process was asked to end.
     """
     parts = _parts(drawn, crew.threads, takes=2 if settings.consistency else 1)
-    objective = Objective(settings.loss, settings.consistency, settings.temporal, settings.truncate)
+    objective = Objective(
+        settings.loss,
+        settings.consistency,
+        settings.temporal,
+        settings.truncate,
+        settings.graded,
+    )
     jobs = [crew.pool.submit(_compute, run.network, part, objective, crew.device) for part in parts]
     found = [job.result() for job in jobs]
     weights = [len(part) / len(drawn) / crew.ranks.world for part in parts]
@@ -123,9 +147,9 @@ def rate_at(settings: TrainSettings, step: int, share: float) -> float:
     risen = (step + 1) / settings.warm_up if settings.warm_up else 1.0
     warm = min(1.0, max(risen, share / LONGEST_WARM_UP))
     if settings.schedule == "constant":
-        return settings.rate * warm
+        return settings.highest_rate * warm
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-    return settings.rate * min(warm, LEAST_RATE + (1 - LEAST_RATE) * cosine)
+    return settings.highest_rate * min(warm, LEAST_RATE + (1 - LEAST_RATE) * cosine)
 
 
 class _Found(NamedTuple):
@@ -183,7 +207,7 @@ def _apply(run: Run, gradient: Tensor, rate: float, average: float) -> None:
     for parameter, part in zip(parameters, gradient.split(sizes), strict=True):
         parameter.grad = part.view_as(parameter)
     for group in run.optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("share", 1.0)
     run.optimiser.step()
     keep = min(average, run.position.step / (run.position.step + EASY_STEPS))
     for mean, value in zip(run.average.parameters(), parameters, strict=True):
