@@ -12,7 +12,7 @@ from batman_cli import load_network
 from batman_cli.models import Clstm, Cnn3d
 from batman_cli.models.cost import multiply_adds
 
-HEIGHT, WIDTH = 464, 688  # samples of the planes' grid: 1374 x 918, padded
+HEIGHT, WIDTH = 480, 704  # samples of the planes' grid: 1374 x 918, padded
 RUNS = 5
 
 

@@ -39,9 +39,11 @@ def seconds(act: Callable[[], object]) -> float:
 
 def compare(model: str, stock: Stock, crew: Crew) -> str:
     """What the turns of a model came to."""
-    settings = TrainSettings(model=model)
-    run = new_run(model, {}, rate=1e-4, weight_decay=0.0, seed=1, start=None, to=CPU)
-    todo = draws(stock, settings, 0, Ranks())
+    settings = TrainSettings(model=model, graded=TrainSettings.frames)  # steps of one length
+    run = new_run(
+        model, {}, optimiser="muon", rate=1e-4, weight_decay=0.0, seed=1, start=None, to=CPU
+    )
+    todo = draws(stock, settings, 0, Ranks(), delay=0)
     ready = stacked([shoot(one, CPU) for one in next(todo)])
     making = list[float]()
 
@@ -50,7 +52,7 @@ def compare(model: str, stock: Stock, crew: Crew) -> str:
         making.append(step.making)
 
     def plain() -> None:
-        found, _ = gradients(run.network, ready, Objective("l1", 0.0, 0.0, None))
+        found, _ = gradients(run.network, ready, Objective("l1", 0.0, 0.0, None, settings.graded))
         for parameter, gradient in zip(run.network.parameters(), found, strict=True):
             parameter.grad = gradient
         run.optimiser.step()
