@@ -274,7 +274,7 @@ def save_with(path: Path, value: float) -> None:
     from batman_cli.weights import save
 
     network = build("clstm", {"widths": (8, 8, 8, 8), "head": 4})
-    torch.nn.init.constant_(network.head.last.weight, value)
+    torch.nn.init.constant_(network.get_parameter("head.last.weight"), value)
     save(path, network, "clstm", {})
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batman_cli import __version__
-from batman_cli.models import Cnn3d
+from batman_cli.models import Cnn3d, Net
 from batman_cli.models.cost import multiply_adds, parameters
 from batman_cli.settings import TrainSettings
 from batman_cli.simulate.camera import DARKEST_GAIN, NOISIEST_GAIN, XYZ_TO_CAMERA
@@ -20,7 +20,6 @@ from batman_cli.training.bursts import (
     RED_GAINS,
 )
 from batman_cli.training.config import toml
-from batman_cli.weights import Net
 
 HEIGHT, WIDTH = 918, 1374  # pixels; the working size of the DRV dataset
 DRV_SCENES = "DRV scenes"  # their name among the data, for they alone are real dark bursts

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from batman_cli.errors import ExitCode, UsageError
-from batman_cli.models import CONFIGS
+from batman_cli.models import KINDS
 from batman_cli.output import check_target
 from batman_cli.progress import Reporter
 from batman_cli.settings import TrainSettings, check_training
@@ -44,8 +44,8 @@ def run_train(command: TrainCommand, reporter: Reporter) -> int:
         raise UsageError("--resume and --overwrite", "one keeps the run, the other replaces it")
     settings = _under_way(command) if command.resume else _anew(command)
     check_training(settings)
-    if settings.model not in CONFIGS:
-        raise UsageError(f"unknown network '{settings.model}'", f"known are {', '.join(CONFIGS)}")
+    if settings.model not in KINDS:
+        raise UsageError(f"unknown network '{settings.model}'", f"known are {', '.join(KINDS)}")
     if settings.batch % ranks.world:
         raise UsageError(
             f"batch = {settings.batch} for {ranks.world} processes",

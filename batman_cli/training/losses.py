@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from batman_cli.develop import develop_unclipped, registered
+from batman_cli.models import Net
 from batman_cli.models.state import State
 from batman_cli.settings import LossKind
 from batman_cli.training.bursts import Burst
-from batman_cli.weights import Net
 
 # Frames before the graded ones that the whole network sees, so that its memory is not empty.
 PRIMING = 2

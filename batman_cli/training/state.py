@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 
 from batman_cli.errors import WeightsError
-from batman_cli.models import build
+from batman_cli.models import Net, build
 from batman_cli.settings import OptimiserKind
 from batman_cli.training.optimiser import Muon
 from batman_cli.weights import (
     TRAINING_KEY,
-    Net,
     load_network,
     read_metadata,
     read_tensors,

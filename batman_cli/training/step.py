@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from batman_cli.device import Device
+from batman_cli.models import Net
 from batman_cli.settings import TrainSettings
 from batman_cli.training.bursts import Filming, Stock, Window, draw, seed_of, shoot, stacked
 from batman_cli.training.drv_windows import below
@@ -19,7 +20,6 @@ from batman_cli.training.losses import Objective, gradients
 from batman_cli.training.ranks import Ranks
 from batman_cli.training.signals import SIGNALS
 from batman_cli.training.state import Run
-from batman_cli.weights import Net
 
 LONGEST_WARM_UP = 0.1  # share of the run
 LEAST_RATE = 0.02  # share of the highest rate that a cosine ends at
