@@ -59,7 +59,11 @@ class Config(Protocol):
 
 
 class Network(Protocol):
-    """What `infer` needs of a network: `step` for each frame, `flush` after the last."""
+    """What `infer` needs of a network: `step` for each frame, `flush` after the last.
+
+    Those of KINDS also have `absorb`, the state after a frame whose picture nobody wants, and
+    `priming`: so many of the last frames before one that is trained on are not just absorbed.
+    """
 
     delay: int
 

@@ -63,6 +63,7 @@ class Clstm(nn.Module):
     """Recurrent network over the fusion front end; no delay."""
 
     delay = 0
+    priming = 2  # so that the cell remembers something
 
     def __init__(self, config: ClstmConfig) -> None:
         super().__init__()

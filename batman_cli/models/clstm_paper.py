@@ -56,7 +56,7 @@ class PaperCell(nn.Module):
 class ClstmPaper(nn.Module):
     """Recurrent network of the report, at full size; no delay."""
 
-    delay = 0
+    delay = priming = 0
 
     def __init__(self, config: ClstmPaperConfig) -> None:
         super().__init__()

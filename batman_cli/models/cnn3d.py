@@ -80,6 +80,8 @@ class Cnn3d(nn.Module):
     of the two pictures before, moved onto it.
     """
 
+    priming = FEATURES_HELD
+
     def __init__(self, config: Cnn3dConfig) -> None:
         super().__init__()
         self.config = config

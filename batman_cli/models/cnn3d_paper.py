@@ -60,6 +60,7 @@ class Cnn3dPaper(nn.Module):
     """Sliding-window network of the report, at full size; a frame leaves two frames late."""
 
     delay = AHEAD
+    priming = 0
 
     def __init__(self, config: Cnn3dPaperConfig) -> None:
         super().__init__()

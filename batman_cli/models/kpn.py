@@ -48,6 +48,7 @@ class Kpn(nn.Module):
     """A kernel for every sample of every frame of a window; their sum is the denoised plane."""
 
     delay = AHEAD
+    priming = 0
 
     def __init__(self, config: KpnConfig) -> None:
         super().__init__()

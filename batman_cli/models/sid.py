@@ -43,7 +43,7 @@ class Pair(nn.Module):
 class Sid(nn.Module):
     """A U-Net from packed planes to twelve channels, which are a picture of twice the size."""
 
-    delay = 0
+    delay = priming = 0
 
     def __init__(self, config: SidConfig) -> None:
         super().__init__()

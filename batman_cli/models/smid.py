@@ -83,7 +83,7 @@ def pair(inputs: int, outputs: int) -> nn.Sequential:
 class Smid(nn.Module):
     """A U-Net with residual blocks at its coarsest level, from RGB to RGB of the same size."""
 
-    delay = 0
+    delay = priming = 0
 
     def __init__(self, config: SmidConfig) -> None:
         super().__init__()

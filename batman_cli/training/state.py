@@ -134,8 +134,8 @@ def load_run(
 
 def is_finite(run: Run) -> bool:
     """Whether all weights, and their average, are numbers that half precision can hold."""
-    parameters = chain(run.network.parameters(), run.average.parameters())
-    return all(bool(torch.isfinite(value.half()).all()) for value in parameters)
+    values = chain(run.network.state_dict().values(), run.average.state_dict().values())
+    return all(bool(torch.isfinite(value.half()).all()) for value in values)
 
 
 def _optimiser(

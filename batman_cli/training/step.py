@@ -115,6 +115,7 @@ def take_step(
         settings.temporal,
         settings.truncate,
         settings.graded,
+        run.position.step,
     )
     jobs = [crew.pool.submit(_compute, run.network, part, objective, crew.device) for part in parts]
     found = [job.result() for job in jobs]
@@ -210,5 +211,9 @@ def _apply(run: Run, gradient: Tensor, rate: float, average: float) -> None:
         group["lr"] = rate * group.get("share", 1.0)
     run.optimiser.step()
     keep = min(average, run.position.step / (run.position.step + EASY_STEPS))
-    for mean, value in zip(run.average.parameters(), parameters, strict=True):
-        mean.lerp_(value, 1 - keep)
+    for means, values in (
+        (run.average.parameters(), parameters),
+        (run.average.buffers(), run.network.buffers()),
+    ):
+        for mean, value in zip(means, values, strict=True):
+            mean.lerp_(value, 1 - keep)
