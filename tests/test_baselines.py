@@ -1,15 +1,22 @@
 """The published networks: their sizes and costs, and what each makes of a burst."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from test_models import burst, stream, tiny
+from test_models import BASELINES, burst, stream, tiny
+from test_tiles import CPU, frames
 from torch import Tensor, nn
 
 from batman_cli.develop import plain_demosaic
+from batman_cli.infer import infer
 from batman_cli.models import ClstmPaper, Cnn3dPaper, Kpn, Sid, Smid, build
 from batman_cli.models.blocks import square
 from batman_cli.models.cost import multiply_adds, parameters
 from batman_cli.models.fusion import Average, merge, single
+
+DOCUMENTATION = (Path(__file__).parents[1] / "docs" / "baselines.md").read_text()
+
 
 # Their size
 
@@ -54,33 +61,50 @@ def test_smid_of_width_12_fits_into_30_megabytes_in_half_precision() -> None:
         assert 2 * parameters(build("smid", {"width": 12})) <= 30e6
 
 
+@pytest.mark.parametrize("kind", BASELINES)
+def test_the_documentation_has_size_and_cost_as_counted(kind: str) -> None:
+    with torch.device("meta"):
+        network = build(kind, {}).eval()
+    size, cost = parameters(network) / 1e6, multiply_adds(network, 918, 1374) / 1e9
+    row = next(line for line in DOCUMENTATION.splitlines() if line.startswith(f"| `{kind}` |"))
+    assert f"| {size:.2f} M | {cost:.1f} GMAC | {network.delay} |" in row
+    assert f"`batman train --model {kind}`" in row
+
+
 # What they do, each by its plain definition over the whole burst
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("frames", [1, 2, 3, 7])
-def test_sid_sees_each_frame_alone_clipped(frames: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_sid_sees_each_frame_alone_clipped(count: int) -> None:
     network = tiny("sid")
     assert isinstance(network, Sid)
-    planes, noise = burst(frames)
+    planes, noise = burst(count)
     planes[..., :8] -= 1
     pictures = stream(network, planes, noise)
-    assert len(pictures) == frames
+    assert len(pictures) == count
     for frame, picture in zip(planes, pictures, strict=True):
         assert torch.equal(picture, network.render(frame.clamp_min(0)))
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("frames", [1, 2, 3, 7])
-def test_smid_sees_the_average_of_all_frames_so_far(frames: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_smid_sees_the_average_of_all_frames_so_far(count: int) -> None:
     network = tiny("smid")
     assert isinstance(network, Smid)
-    planes, noise = burst(frames)
+    planes, noise = burst(count)
     average: Average | None = None
     for frame, picture in zip(planes, stream(network, planes, noise), strict=True):
         alone = single(frame, noise)
         average = alone if average is None else merge(alone, average)[0]
         assert torch.equal(picture, network.render(average.mean))
+
+
+@pytest.mark.parametrize("kind", ["sid", "kpn"])
+def test_tiles_of_what_sees_hardly_farther_than_their_halo_fit_together(kind: str) -> None:
+    shot = frames(1, 288, 320)[0]
+    (whole,), (tiled,) = (list(infer(tiny(kind), [shot], CPU, tile=side)) for side in (0, 128))
+    assert float((whole - tiled).abs().max()) < 0.02 * float(whole.std())
 
 
 @torch.no_grad()
@@ -105,13 +129,13 @@ def windows(planes: Tensor, before: int, after: int) -> list[Tensor]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("frames", [1, 2, 3, 12])
-def test_kpn_sums_eight_frames_around_each_under_its_kernels(frames: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+def test_kpn_sums_eight_frames_around_each_under_its_kernels(count: int) -> None:
     network = tiny("kpn")
     assert isinstance(network, Kpn)
-    planes, noise = burst(frames)
+    planes, noise = burst(count)
     pictures = stream(network, planes, noise)
-    assert len(pictures) == frames
+    assert len(pictures) == count
     for window, picture in zip(windows(planes, 4, 3), pictures, strict=True):
         estimates = network.estimates(window, noise)
         assert estimates.shape == (1, 8, 4, 32, 64)
@@ -152,11 +176,11 @@ def test_kernels_move_what_they_say() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("frames", [1, 2, 3, 7])
-def test_clstm_paper_carries_its_memory_along(frames: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_clstm_paper_carries_its_memory_along(count: int) -> None:
     network = tiny("clstm-paper")
     assert isinstance(network, ClstmPaper)
-    planes, noise = burst(frames)
+    planes, noise = burst(count)
     memory: tuple[Tensor, ...] | None = None
     first: Tensor | None = None
     for frame, picture in zip(planes, stream(network, planes, noise), strict=True):
@@ -167,14 +191,14 @@ def test_clstm_paper_carries_its_memory_along(frames: int) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("frames", [1, 2, 3, 7])
-def test_3dcnn_paper_is_the_centre_of_convolutions_over_five_frames(frames: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_3dcnn_paper_is_the_centre_of_convolutions_over_five_frames(count: int) -> None:
     """By definition: same-size Conv3d over the window, its ends repeated for every layer."""
     network = tiny("3dcnn-paper")
     assert isinstance(network, Cnn3dPaper)
-    planes, noise = burst(frames)
+    planes, noise = burst(count)
     pictures = stream(network, planes, noise)
-    assert len(pictures) == frames
+    assert len(pictures) == count
     for window, picture in zip(windows(planes, 2, 2), pictures, strict=True):
         x = torch.stack([network.features(frame) for frame in window.unbind(1)], 2)
         for layer, norm in zip(network.head.layers, network.head.norms, strict=True):

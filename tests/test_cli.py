@@ -297,8 +297,7 @@ def test_models_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = call("models", "verify")
     assert good.code == 0
     assert good.out.count("undamaged") == len(list_models())
-    for file in weights_folder().iterdir():
-        shutil.copy(file, tmp_path)
+    shutil.copytree(weights_folder(), tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr("batman_cli.shipped.weights_folder", lambda: tmp_path)
     cut(tmp_path / "3dcnn.safetensors", 10_000)
     bad = call("models", "verify")

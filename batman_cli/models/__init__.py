@@ -53,6 +53,14 @@ class Config(Protocol):
         """Samples of the planes' grid around a tile; beyond, a still scene matters by < 1/255."""
         ...
 
+    @property
+    def bytes_per_sample(self) -> int:
+        """Memory that a step needs for each sample of the planes' grid, in fp32.
+
+        Half as much again as was measured on a CPU (docs/performance.md, docs/baselines.md).
+        """
+        ...
+
     def as_dict(self) -> dict[str, object]:
         """Plain values for a JSON file."""
         ...

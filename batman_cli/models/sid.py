@@ -22,6 +22,11 @@ class SidConfig:
     multiple: int = 16  # sides of the planes must be a multiple of it
     halo: int = 112  # samples around a tile; the network sees 104 far
 
+    @property
+    def bytes_per_sample(self) -> int:
+        """Memory that a step needs for each sample of the planes' grid."""
+        return 2400  # measured: 1620
+
     def as_dict(self) -> dict[str, object]:
         """Plain values for a JSON file."""
         return asdict(self)
