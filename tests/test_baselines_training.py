@@ -50,6 +50,9 @@ def test_each_trains_as_published_and_is_used_by_enhance(
     used = tomllib.loads((run / "train.toml").read_text())
     assert {name: used[name] for name in PUBLISHED[kind]} == PUBLISHED[kind]
     weights = run / "export" / f"{kind}.safetensors"
+    trained = load_network(kind, file=weights)
+    for name, statistics in trained.named_buffers():  # of the batches that it has seen
+        assert float(statistics.abs().sum()) > 0, name
     ran = call("enhance", new_burst(3), "-o", out, "--model", kind, "--weights", weights)
     assert ran.code == 0, ran.err
     assert out.stat().st_size
