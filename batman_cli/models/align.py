@@ -34,12 +34,8 @@ def find_flow(
     Linear planes and the variance of their noise, (B, 4, h, w) each, sides a multiple of
     2^HALVINGS.
     """
-    weights = anchor.new_tensor(LUMA)[:, None, None]
-    own, others = (
-        (variance * weights**2).sum(1, keepdim=True)
-        for variance in (anchor_variance, other_variance)
-    )
-    first, second = ((planes * weights).sum(1, keepdim=True) for planes in (anchor, other))
+    own, others = (_luma(variance, power=2) for variance in (anchor_variance, other_variance))
+    first, second = _luma(anchor), _luma(other)
     grids = [(first, second, own + others)]
     for _ in range(HALVINGS):
         *halves, noise = (shrunk(x) for x in grids[-1])
@@ -50,6 +46,13 @@ def find_flow(
             flow = 2 * enlarged(flow)
         flow = flow + _step(*grids[number], flow, CELL if number < FINE_GRIDS else 1)
     return flow * _explains(first, second, own, others, flow)
+
+
+def _luma(planes: Tensor, *, power: int = 1) -> Tensor:
+    """Brightness (B, 1, h, w), or with power 2 the variance of its noise."""
+    red, first_green, second_green, blue = planes.split(1, 1)
+    r, g, b = LUMA[0] ** power, LUMA[1] ** power, LUMA[3] ** power
+    return r * red + g * (first_green + second_green) + b * blue
 
 
 def _step(first: Tensor, second: Tensor, variance: Tensor, flow: Tensor, cell: int) -> Tensor:

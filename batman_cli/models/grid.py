@@ -8,10 +8,13 @@ from torch.nn import functional
 def box(x: Tensor, radius: int) -> Tensor:
     """Mean over (2 radius + 1) squared, borders replicated.
 
-    Sums of shifted pictures, along rows and then columns: on a CPU 7 times as fast as avg_pool2d.
+    Along rows and then columns. On a CPU by sums of shifted pictures, 7 times as fast as avg_pool2d;
+    on a GPU by that, which is two kernels instead of some forty.
     """
     side = 2 * radius + 1
     total = functional.pad(x, (radius,) * 4, mode="replicate")
+    if x.device.type != "cpu":
+        return functional.avg_pool2d(functional.avg_pool2d(total, (1, side), 1), (side, 1), 1)
     for axis in (-1, -2):
         length = x.shape[axis]
         shifted = [total.narrow(axis, shift, length) for shift in range(side)]
@@ -23,6 +26,8 @@ def box(x: Tensor, radius: int) -> Tensor:
 
 def shrunk(x: Tensor, factor: int = 2) -> Tensor:
     """Area average over factor x factor, a power of 2; on a CPU 5 times as fast as avg_pool2d."""
+    if x.device.type != "cpu":
+        return functional.avg_pool2d(x, factor) if factor > 1 else x
     for _ in range(factor.bit_length() - 1):
         rows = x[..., ::2, :] + x[..., 1::2, :]
         x = (rows[..., ::2] + rows[..., 1::2]) / 4

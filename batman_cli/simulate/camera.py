@@ -192,7 +192,7 @@ def through_arw2(raw: Tensor) -> Tensor:
     smallest = blocks.amin(-1, keepdim=True)
     # A block keeps the first of its largest codes whole, and the others' distance to the smallest
     # in steps of 2^shift.
-    ranked = blocks * BLOCK_PIXELS - torch.arange(BLOCK_PIXELS, dtype=torch.int32).to(raw.device)
+    ranked = blocks * BLOCK_PIXELS - torch.arange(BLOCK_PIXELS, dtype=torch.int32, device=raw.device)
     first = ranked.amax(-1, keepdim=True)
     largest_at = -first % BLOCK_PIXELS
     largest = (first + largest_at) // BLOCK_PIXELS
