@@ -7,11 +7,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
 from tqdm import tqdm
 
 from batman_cli.errors import BatmanError
@@ -65,6 +66,17 @@ class Reporter:
             self._console.print(f"       {error.fix}")
         fields = {"what": error.what, "why": error.why, "fix": error.fix}
         self.event("error", {**fields, "exit_code": int(error.exit_code)})
+
+    def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table for people: the first column to the left, the others to the right."""
+        if self.quiet:
+            return
+        shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for number, heading in enumerate(headings):
+            shown.add_column(heading, justify="right" if number else "left", no_wrap=True)
+        for row in rows:
+            shown.add_row(*row)
+        self._console.print(shown)
 
     def event(self, name: str, fields: Fields) -> None:
         """A JSON line `{"event": name, **fields}` for programs; names need not be UTF-8.

@@ -384,4 +384,4 @@ def test_floating_point_pictures_are_refused(tmp_path: Path) -> None:
 
 def test_rounding_keeps_both_ends_and_every_8_bit_value() -> None:
     every = np.arange(65536, dtype=np.uint16)
-    assert np.array_equal(stills._to_8_bits(every), np.round(every / 257))
+    assert np.array_equal(stills.to_8_bits(every), np.round(every / 257))
