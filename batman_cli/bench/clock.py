@@ -1,0 +1,89 @@
+"""A network under a watch: how long it works, and how much memory there is meanwhile."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from batman_cli.models import Config, Network, State
+
+T = TypeVar("T")
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # Linux alone has them
+
+
+class Watched:
+    """A network that counts the seconds in its calls, and the highest memory within them.
+
+    Memory is that of the process on a CPU, weights and all, and what torch holds on a CUDA card.
+    """
+
+    def __init__(self, network: Network) -> None:
+        """The network works as it did."""
+        self.network, self.delay = network, network.delay
+        self.seconds = 0.0
+        self.memory_bytes: int | None = None  # None where the system does not tell
+        self._device = torch.device("cpu")
+
+    @property
+    def config(self) -> Config:
+        """That of the network."""
+        return self.network.config
+
+    def step(
+        self, planes: Tensor, noise: Tensor, state: State | None
+    ) -> tuple[Tensor | None, State]:
+        """That of the network."""
+        return self._watched(lambda: self.network.step(planes, noise, state))
+
+    def flush(self, state: State) -> list[Tensor]:
+        """That of the network."""
+        return self._watched(lambda: self.network.flush(state))
+
+    def to(self, device: torch.device) -> Self:
+        """Moves the weights."""
+        self.network.to(device)
+        self._device = device
+        return self
+
+    def _watched(self, call: Callable[[], T]) -> T:
+        self._wait()
+        _reset_peak(self._device)
+        began = time.perf_counter()
+        result = call()
+        self._wait()
+        self.seconds += time.perf_counter() - began
+        peak = _peak(self._device)
+        if peak is not None:
+            self.memory_bytes = max(peak, self.memory_bytes or 0)
+        return result
+
+    def _wait(self) -> None:
+        """Until the device has done all that it was given."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        elif self._device.type == "mps":
+            torch.mps.synchronize()
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif device.type == "cpu":
+        with contextlib.suppress(OSError):
+            RESET.write_text("5")  # proc(5): sets the peak to what is resident now
+
+
+def _peak(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type == "cpu" and os.access(RESET, os.W_OK):
+        with contextlib.suppress(OSError):
+            lines = STATUS.read_text().splitlines()
+            return next((int(x.split()[1]) << 10 for x in lines if x.startswith("VmHWM")), None)
+    return None
