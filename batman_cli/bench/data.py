@@ -69,7 +69,11 @@ def find_scenes(data: Path | None, *, quick: bool) -> list[Scene]:
         raise UsageError(f"--data {data}", "is no folder", "name one of DRV, or of photos")
     if is_drv(data):
         return _recorded(data, quick=quick)
-    photos = sorted(path for path in data.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+    photos = sorted(
+        path
+        for path in data.iterdir()
+        if path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+    )
     if not photos:
         raise BadInput(
             f"nothing to measure on in {data}",
@@ -127,7 +131,9 @@ def _recorded(root: Path, *, quick: bool) -> list[Scene]:
         fix = f"put {TEST_LIST} of the dataset there, an id such as 0013 on each line"
         raise BadInput(f"{root} has no {TEST_LIST}", "it names the scenes to measure on", fix)
     most = QUICK.frames if quick else None
-    return [_recorded_scene(root, name, most) for name in islice(names, 2 if quick else None)]
+    scenes = [_recorded_scene(root, name, most) for name in islice(names, 2 if quick else None)]
+    simulated = any(scene.data == SIMULATED for scene in scenes)  # then the others count as such
+    return [replace(scene, data=SIMULATED) for scene in scenes] if simulated else scenes
 
 
 def _recorded_scene(root: Path, name: str, most: int | None) -> Scene:

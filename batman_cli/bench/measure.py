@@ -47,15 +47,17 @@ def measure(
     device: Device,
     *,
     pictures: bool,
+    like: Measured | None,
     on_frame: Callable[[], None],
 ) -> Measured:
     """Runs a system over a scene as `enhance` would.
 
-    pictures: also make those for the page. Raises WeightsError where its checkpoint is missing, and
+    pictures: also make those for the page. like: another result of the same system, so that its
+    operations need not be counted again. Raises WeightsError where its checkpoint is missing, and
     whatever the run raises.
     """
     network = load(system)
-    numbers, gmac = parameters(network), _gmac(network)  # before it goes to its device
+    gmac = like.cost.gmac if like else _gmac(network)
     watched, scores, clip, fifth = Watched(network), Scores(ready), Clip(), None
     run = Run(ready.plan, watched, device, EnhanceSettings(model=system.name))
     count = 0
@@ -74,7 +76,7 @@ def measure(
             ms=1000 * watched.seconds / count,
             memory_mib=None if watched.memory_bytes is None else watched.memory_bytes / 2**20,
             gmac=gmac,
-            parameters=numbers,
+            parameters=parameters(network),
             delay=network.delay,
         ),
         ready.size,

@@ -156,7 +156,8 @@ def _round_values(low: float, high: float) -> list[float]:
 def _label(text: str, across: float, down: float, taken: list[tuple[float, float, float]]) -> str:
     """A label beside its point, moved down until it covers no other; inside the drawing."""
     width = LETTER * len(text)
-    left = across + 9 if across + 9 + width < WIDTH else across - 9 - width
+    fits = across + 9 + width < WIDTH
+    left = across + 9 if fits else across - 9 - width
     row = down + 4
     while any(
         abs(row - other) < LINE and left < end and start < left + width
@@ -164,4 +165,5 @@ def _label(text: str, across: float, down: float, taken: list[tuple[float, float
     ):
         row += 2
     taken.append((left, left + width, row))
-    return f'<text x="{left:.1f}" y="{row:.1f}">{escape(text)}</text>'
+    x, anchor = (left, "start") if fits else (left + width, "end")
+    return f'<text x="{x:.1f}" y="{row:.1f}" text-anchor="{anchor}">{escape(text)}</text>'

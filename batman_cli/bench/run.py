@@ -1,5 +1,6 @@
 """Every system on every scene; one that fails is named and the rest goes on."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -93,7 +94,6 @@ class _Work:
             return
         try:
             with prepare(scene) as ready:
-                self._keep_pictures(ready)
                 for system in missing:
                     self._measure(system, ready)
         except OutputError:
@@ -102,7 +102,7 @@ class _Work:
             self._fail(None, scene, error)
 
     def _keep_pictures(self, ready: Ready) -> None:
-        if self.pictures:
+        if self.pictures and not self.outcome.pictures[ready.scene.name]:
             reference = shown(ready.reference.permute(1, 2, 0).numpy())
             uris = {DARK: picture_uri(ready.dark), REFERENCE: picture_uri(reference)}
             self.store.write_pictures(ready.scene, uris)
@@ -116,15 +116,22 @@ class _Work:
             done += 1
             self.tick()
 
+        others = self.outcome.of(system)
         try:
             measured = measure(
-                system, ready, self.device, pictures=self.pictures, on_frame=on_frame
+                system,
+                ready,
+                self.device,
+                pictures=self.pictures,
+                like=others[0][1] if others else None,
+                on_frame=on_frame,
             )
         except OutputError:
             raise
         except Exception as error:  # of one system, even if it is a fault: the others go on
             self._fail(system, None if isinstance(error, WeightsError) else scene, error)
         else:
+            self._keep_pictures(ready)
             self.store.write(scene, system, measured)
             self.outcome.results[scene.name, system.key] = measured
             self._tell(system, scene, measured)
@@ -137,7 +144,14 @@ class _Work:
         self.reporter.say(f"{where}: {psnr:.2f} dB, SSIM {ssim:.3f}, {ms:.0f} ms a frame")
         self.reporter.event(
             "result",
-            {"data": scene.data, "scene": scene.name, "system": system.key, "psnr": str(psnr)},
+            {
+                "data": scene.data,
+                "scene": scene.name,
+                "system": system.key,
+                "psnr": psnr if math.isfinite(psnr) else None,
+                "ssim": ssim,
+                "ms": ms,
+            },
         )
 
     def _fail(self, system: System | None, scene: Scene | None, error: Exception) -> None:
