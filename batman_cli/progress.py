@@ -68,12 +68,22 @@ class Reporter:
         self.event("error", {**fields, "exit_code": int(error.exit_code)})
 
     def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table for people: the first column to the left, the others to the right."""
+        """A table for people: the first column to the left, the others to the right.
+
+        Where it is too narrow for all, the first column is folded; numbers are never cut.
+        """
         if self.quiet:
             return
         shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for number, heading in enumerate(headings):
-            shown.add_column(heading, justify="right" if number else "left", no_wrap=True)
+        for number, cells in enumerate(zip(headings, *rows, strict=True)):
+            width = max(map(len, cells)) if number else None
+            shown.add_column(
+                cells[0],
+                justify="right" if number else "left",
+                min_width=width,
+                no_wrap=number > 0,
+                overflow="fold",
+            )
         for row in rows:
             shown.add_row(*row)
         self._console.print(shown)

@@ -1,7 +1,5 @@
 """A network under a watch: how long it works, and how much memory there is meanwhile."""
 
-import contextlib
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,14 +51,13 @@ class Watched:
 
     def _watched(self, call: Callable[[], T]) -> T:
         self._wait()
-        _reset_peak(self._device)
+        known = _reset_peak(self._device)
         began = time.perf_counter()
         result = call()
         self._wait()
         self.seconds += time.perf_counter() - began
-        peak = _peak(self._device)
-        if peak is not None:
-            self.memory_bytes = max(peak, self.memory_bytes or 0)
+        if known:
+            self.memory_bytes = max(_peak(self._device), self.memory_bytes or 0)
         return result
 
     def _wait(self) -> None:
@@ -71,19 +68,21 @@ class Watched:
             torch.mps.synchronize()
 
 
-def _reset_peak(device: torch.device) -> None:
+def _reset_peak(device: torch.device) -> bool:
+    """Sets the highest memory to what is held now; whether that was possible."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif device.type == "cpu":
-        with contextlib.suppress(OSError):
-            RESET.write_text("5")  # proc(5): sets the peak to what is resident now
+        return True
+    try:
+        RESET.write_text("5")  # proc(5)
+    except OSError:
+        return False
+    return device.type == "cpu"
 
 
-def _peak(device: torch.device) -> int | None:
+def _peak(device: torch.device) -> int:
+    """Bytes held at most since `_reset_peak`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if device.type == "cpu" and os.access(RESET, os.W_OK):
-        with contextlib.suppress(OSError):
-            lines = STATUS.read_text().splitlines()
-            return next((int(x.split()[1]) << 10 for x in lines if x.startswith("VmHWM")), None)
-    return None
+    line = next(x for x in STATUS.read_text().splitlines() if x.startswith("VmHWM"))
+    return int(line.split()[1]) << 10

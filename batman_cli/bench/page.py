@@ -99,8 +99,10 @@ def _colours(systems: Sequence[System]) -> list[str]:
 def _legend(outcome: Outcome, rows: Sequence[Row]) -> str:
     return "".join(
         f'<li><span style="background:{colour}"></span>{escape(row.label)}</li>'
-        for row, colour in zip(rows, _colours(outcome.systems), strict=True)
-        if outcome.of(outcome.systems[rows.index(row)])
+        for row, system, colour in zip(
+            rows, outcome.systems, _colours(outcome.systems), strict=True
+        )
+        if outcome.of(system)
     )
 
 
