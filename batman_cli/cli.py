@@ -63,7 +63,11 @@ def enhance(
         typer.Option("-o", "--output", help="Video, or a folder for several.  [<burst>.mp4]"),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="See `batman models list`.", autocompletion=_model_names)
+        str,
+        typer.Option(
+            help="3dcnn, clstm, or a published network to compare with: `batman models list`.",
+            autocompletion=_model_names,
+        ),
     ] = DEFAULT.model,
     weights: Annotated[
         Path | None, typer.Option(help="A checkpoint (.safetensors) of that model.")

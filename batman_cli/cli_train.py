@@ -115,6 +115,9 @@ def train(
 ) -> None:
     """Train a network on dark bursts made from photos, clips or raw files, or on real ones.
 
+    Published networks (--model sid, smid, kpn, clstm-paper, 3dcnn-paper) are trained as published
+    where nothing else is chosen: the defaults shown here are those of clstm and 3dcnn.
+
     Finer settings (loss terms, schedule, patience and more) have no option but a line in the
     TOML file of --config: every run leaves its own as train.toml.
     """

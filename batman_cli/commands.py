@@ -75,10 +75,12 @@ def run_simulate(
 
 def list_models_text(reporter: Reporter, echo: Echo) -> None:
     """A line for each shipped checkpoint."""
-    for model in list_models().values():
+    models = list_models()
+    width = max(map(len, models), default=0)
+    for model in models.values():
         reporter.event("model", {"name": model.name, "kind": model.kind, **model.facts})
         if not reporter.json:
-            echo(f"{model.name:8}  {model.facts.get('summary', model.kind)}")
+            echo(f"{model.name:{width}}  {model.facts.get('summary', model.kind)}")
 
 
 def model_info_text(name: str, reporter: Reporter, echo: Echo) -> None:

@@ -16,8 +16,6 @@ from batman_cli.models import Network, State
 from batman_cli.pack import Planes
 from batman_cli.tiles import MIN_TILE, Tile, plan_tiles
 
-# Bytes that a step needs for each sample of the planes' grid, fp32; docs/performance.md.
-BYTES_PER_SAMPLE = 2400
 MEMORY_SHARE = 0.6  # of what is free; the rest is for reading, developing and encoding
 
 log = logging.getLogger(__name__)
@@ -160,11 +158,12 @@ class Runner:
     def _fitting_tile(self, height: int, width: int) -> int | None:
         """None if the whole frame fits into free memory, else the side of a tile that does."""
         budget = MEMORY_SHARE * free_memory(self.device.torch_device)
-        if height * width * BYTES_PER_SAMPLE <= budget:
+        config = self.network.config
+        if height * width * config.bytes_per_sample <= budget:
             return None
-        with_halo = int((budget / BYTES_PER_SAMPLE) ** 0.5)
-        multiple = self.network.config.multiple
-        side = max(MIN_TILE, with_halo - 2 * self.network.config.halo)
+        with_halo = int((budget / config.bytes_per_sample) ** 0.5)
+        multiple = config.multiple
+        side = max(MIN_TILE, with_halo - 2 * config.halo)
         return side // multiple * multiple
 
 

@@ -15,7 +15,7 @@ Stills = Literal["png", "tiff16"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 OnBadData = Literal["skip", "stop"]
-LossKind = Literal["l1", "l2"]
+LossKind = Literal["l1", "l2", "kpn"]
 Schedule = Literal["cosine", "constant"]
 OptimiserKind = Literal["muon", "adamw"]
 DrvInput = Literal["short", "vbm4d"]
@@ -118,6 +118,18 @@ class TrainSettings:
 
 RATES: Mapping[OptimiserKind, float] = {"muon": 0.01, "adamw": 5e-4}
 
+# What published networks are trained with where nothing else is chosen (docs/baselines.md). AdamW
+# without weight decay is their Adam.
+_ADAM: Mapping[str, Any] = {"optimiser": "adamw", "rate": 1e-4, "weight_decay": 0.0}
+_REPORT: Mapping[str, Any] = {"optimiser": "adamw", "rate": 1e-4, "frames": 5, "graded": 5}
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "sid": {**_ADAM, "frames": 1, "graded": 1},
+    "smid": {**_ADAM, "frames": 8, "graded": 1, "consistency": 0.05},
+    "kpn": {**_ADAM, "frames": 8, "graded": 8, "loss": "kpn"},
+    "clstm-paper": _REPORT,
+    "3dcnn-paper": _REPORT,
+}
+
 # The smallest values that make sense.
 _LEAST = {
     "steps": 1,
@@ -167,6 +179,10 @@ def check_training(settings: TrainSettings) -> None:
         ("bin", settings.bin, (None, *BINS)),
     ):
         _check_choice(f"{name} = {value}", value, choices)
+    if settings.loss == "kpn" and settings.model != "kpn":
+        raise UsageError(
+            f"loss = kpn for {settings.model}", "it is one of kernels", "l1 is a good one"
+        )
     if not settings.data:
         raise UsageError("nothing to train on", "no data are named", "give --data FOLDER")
     if not MIN_CROP <= settings.size <= MAX_CROP or settings.size % CROP_MULTIPLE:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_bytes
 
 from batman_cli.errors import OutputError, WeightsError
-from batman_cli.models import Clstm, Cnn3d, build
+from batman_cli.models import Net, build
 from batman_cli.output import check_target, hidden, reason, sync
 from batman_cli.shipped import list_models, verify
 
@@ -20,8 +20,6 @@ TRAINING_KEY = "batman-training"  # the same of the state of a training run
 MAX_FILE_BYTES = 2 << 30
 MAX_TENSORS = 10_000
 PREFIXES = ("module.", "_orig_mod.")  # left by torch's wrappers for parallel and compiled training
-
-Net = Clstm | Cnn3d
 
 
 def load_network(model: str | None, *, file: Path | None = None) -> Net:

@@ -9,7 +9,7 @@ import time
 import torch
 
 from batman_cli import load_network
-from batman_cli.models import Clstm, Cnn3d
+from batman_cli.models import Net
 from batman_cli.models.cost import multiply_adds
 
 HEIGHT, WIDTH = 480, 704  # samples of the planes' grid: 1374 x 918, padded
@@ -17,7 +17,7 @@ RUNS = 5
 
 
 @torch.inference_mode()
-def steps(network: Clstm | Cnn3d, *, bf16: bool) -> float:
+def steps(network: Net, *, bf16: bool) -> float:
     """Median seconds of a step, after one to warm up."""
     planes = 0.3 + 0.1 * torch.randn(1, 4, HEIGHT, WIDTH)
     noise, state = torch.full((1, 2, 4), 0.01), None

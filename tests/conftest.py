@@ -89,7 +89,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     for name, kind, last in networks:
         torch.manual_seed(1)
         network = build(kind, NARROW)
-        torch.nn.init.normal_(network.head.last.weight, std=last)
+        torch.nn.init.normal_(network.get_parameter("head.last.weight"), std=last)
         paths[name] = base / f"{name}.safetensors"
         save(paths[name], network, kind, {})
     return paths

@@ -274,7 +274,7 @@ def save_with(path: Path, value: float) -> None:
     from batman_cli.weights import save
 
     network = build("clstm", {"widths": (8, 8, 8, 8), "head": 4})
-    torch.nn.init.constant_(network.head.last.weight, value)
+    torch.nn.init.constant_(network.get_parameter("head.last.weight"), value)
     save(path, network, "clstm", {})
 
 
@@ -297,8 +297,7 @@ def test_models_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = call("models", "verify")
     assert good.code == 0
     assert good.out.count("undamaged") == len(list_models())
-    for file in weights_folder().iterdir():
-        shutil.copy(file, tmp_path)
+    shutil.copytree(weights_folder(), tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr("batman_cli.shipped.weights_folder", lambda: tmp_path)
     cut(tmp_path / "3dcnn.safetensors", 10_000)
     bad = call("models", "verify")

@@ -44,7 +44,7 @@ def test_planes_lie_where_their_reference_does(scene: DrvScene) -> None:
     height, width = np.load(scene.planes, mmap_mode="r").shape[2:]
     moved = compared = 0
     for seed in range(40):
-        planes, noise, reference, _ = cut(scene, seed)
+        planes, noise, reference, *_ = cut(scene, seed)
         assert planes.shape == (FRAMES, 4, 32, 32)
         assert reference.shape == (FRAMES, 3, 64, 64)
         assert noise.shape == (2, 4)
@@ -61,13 +61,13 @@ def test_planes_lie_where_their_reference_does(scene: DrvScene) -> None:
 
 def test_a_still_window_stands_still(scene: DrvScene) -> None:
     for seed in range(5):
-        planes, _, reference, _ = cut(scene, seed, still=True)
+        planes, _, reference, *_ = cut(scene, seed, still=True)
         assert torch.equal(reference, reference[:1].expand_as(reference))
         assert torch.equal(planes, planes[:1].expand_as(planes))
 
 
 def test_noise_is_that_of_the_amplified_planes(scene: DrvScene) -> None:
-    _, noise, _, _ = cut(scene, 0)
+    _, noise, *_ = cut(scene, 0)
     assert noise[0].tolist() == pytest.approx([1e-3 * RATIO] * 4)
     assert noise[1].tolist() == pytest.approx([1e-6 * RATIO**2] * 4)
 

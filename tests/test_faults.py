@@ -29,7 +29,7 @@ from running import (
 from test_enhance import as_settings, cut, damage_pixels, dng_burst, lossless, same, tiny
 
 from batman_cli import enhance
-from batman_cli.models import build
+from batman_cli.models import Clstm, build
 from batman_cli.settings import SimulateSettings
 from batman_cli.simulate.run import simulate
 from batman_cli.video import VideoWriter
@@ -222,6 +222,7 @@ def test_numbers_out_of_range_never_become_a_frame(tmp_path: Path) -> None:
     burst = dng_burst(tmp_path / "burst", [0.02] * 8, lights=[0.2] * 6 + [40, 0.2])
     torch.manual_seed(0)
     network = build("clstm", {"widths": (8, 8, 8, 8), "head": 4})
+    assert isinstance(network, Clstm)
     with torch.no_grad():
         head = network.head
         for layer in (head.rise, head.fine, head.merge, head.refine, head.last):

@@ -173,3 +173,14 @@ def test_memory_that_runs_out_at_the_last_frames_shrinks_the_tile() -> None:
 def test_nan_in_the_last_frames_is_named() -> None:
     with pytest.raises(NotFinite):
         list(infer(FlushProbe(broken=True), iter(frames(3, 64, 64)), CPU))
+
+
+def test_a_tile_is_as_small_as_the_network_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory for 800 x 800 samples of `clstm`: a network that takes more gets smaller tiles."""
+    monkeypatch.setattr("batman_cli.infer.free_memory", lambda _: 4000 * 800**2)
+    (frame,), tiles = frames(1, 720, 720), dict[str, int | None]()
+    for kind in ("clstm", "kpn"):
+        runner = Runner(tiny(kind), CPU)
+        runner.step(frame)
+        tiles[kind] = runner.tile
+    assert tiles == {"clstm": None, "kpn": 332}

@@ -41,8 +41,8 @@ def test_no_tile_is_wider_than_asked_and_all_are_aligned(units: int, tile: int) 
 def shipped_like(seed: int = 0) -> Clstm:
     torch.manual_seed(seed)
     network = build("clstm", {"widths": (8, 8, 8, 8), "head": 4}).eval()
-    torch.nn.init.normal_(network.head.last.weight, std=0.05)
     assert isinstance(network, Clstm)
+    torch.nn.init.normal_(network.head.last.weight, std=0.05)
     return network
 
 

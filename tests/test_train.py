@@ -376,7 +376,8 @@ def test_kernels_move_by_the_rate_and_the_rest_as_adamw_moves_it() -> None:
         group["lr"] = 0.1 * group["share"]
     ours.step()
     theirs.step()
-    moved = before["trunk.encoder.stem.weight"] - network.trunk.encoder.stem.weight.detach()
+    stem = network.get_parameter("trunk.encoder.stem.weight")
+    moved = before["trunk.encoder.stem.weight"] - stem.detach()
     assert float(torch.linalg.matrix_norm(moved.flatten(1), 2)) == pytest.approx(0.1, rel=0.3)
     for name in ("head.last.weight", "trunk.encoder.stem.bias"):
         torch.testing.assert_close(network.get_parameter(name), twin.get_parameter(name))

@@ -95,7 +95,7 @@ def test_missing_and_unknown_tensors_are_named(tmp_path: Path) -> None:
 def test_nan_weights_are_refused(tmp_path: Path) -> None:
     network = tiny("clstm")
     with torch.no_grad():
-        network.head.last.weight.fill_(float("nan"))
+        network.get_parameter("head.last.weight").fill_(float("nan"))
     save(tmp_path / "nan.safetensors", network, "clstm", {})
     with pytest.raises(WeightsError, match="NaN"):
         load_network("clstm", file=tmp_path / "nan.safetensors")

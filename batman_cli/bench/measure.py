@@ -10,11 +10,12 @@ from batman_cli.bench.scene import FIFTH, WIDEST, Ready
 from batman_cli.bench.scores import Score, Scores
 from batman_cli.bench.systems import System, listed_name
 from batman_cli.device import Device
+from batman_cli.models import Net
 from batman_cli.models.cost import multiply_adds, parameters
 from batman_cli.pipeline import Run
 from batman_cli.settings import EnhanceSettings
 from batman_cli.stills import to_8_bits
-from batman_cli.weights import Net, load_network
+from batman_cli.weights import load_network
 
 COST_HEIGHT = 918  # pixels; with WIDEST the frame that DRV was measured at in print
 

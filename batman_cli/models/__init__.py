@@ -1,17 +1,43 @@
 """The networks, all with one verb: `step` takes a frame in and gives a frame or None out."""
 
+from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from batman_cli.errors import WeightsError
 from batman_cli.models.clstm import Clstm, ClstmConfig
+from batman_cli.models.clstm_paper import ClstmPaper, ClstmPaperConfig
 from batman_cli.models.cnn3d import Cnn3d, Cnn3dConfig
+from batman_cli.models.cnn3d_paper import Cnn3dPaper, Cnn3dPaperConfig
+from batman_cli.models.kpn import Kpn, KpnConfig
+from batman_cli.models.sid import Sid, SidConfig
+from batman_cli.models.smid import Smid, SmidConfig
 from batman_cli.models.state import State
 
-__all__ = ["CONFIGS", "Clstm", "ClstmConfig", "Cnn3d", "Cnn3dConfig", "Network", "State", "build"]
+__all__ = [
+    "KINDS",
+    "Clstm",
+    "ClstmConfig",
+    "ClstmPaper",
+    "ClstmPaperConfig",
+    "Cnn3d",
+    "Cnn3dConfig",
+    "Cnn3dPaper",
+    "Cnn3dPaperConfig",
+    "Kpn",
+    "KpnConfig",
+    "Net",
+    "Network",
+    "Sid",
+    "SidConfig",
+    "Smid",
+    "SmidConfig",
+    "State",
+    "build",
+]
 
 
 class Config(Protocol):
@@ -27,13 +53,25 @@ class Config(Protocol):
         """Samples of the planes' grid around a tile; beyond, a still scene matters by < 1/255."""
         ...
 
+    @property
+    def bytes_per_sample(self) -> int:
+        """Memory that a step needs for each sample of the planes' grid, in fp32.
+
+        Half as much again as was measured on a CPU (docs/performance.md, docs/baselines.md).
+        """
+        ...
+
     def as_dict(self) -> dict[str, object]:
         """Plain values for a JSON file."""
         ...
 
 
 class Network(Protocol):
-    """What `infer` needs of a network: `step` for each frame, `flush` after the last."""
+    """What `infer` needs of a network: `step` for each frame, `flush` after the last.
+
+    Those of KINDS also have `absorb`, the state after a frame whose picture nobody wants, and
+    `priming`: so many of the last frames before one that is trained on are not just absorbed.
+    """
 
     delay: int
 
@@ -57,26 +95,39 @@ class Network(Protocol):
         ...
 
 
-CONFIGS: dict[str, type[ClstmConfig] | type[Cnn3dConfig]] = {
-    "clstm": ClstmConfig,
-    "3dcnn": Cnn3dConfig,
+Net = Clstm | Cnn3d | Sid | Smid | Kpn | ClstmPaper | Cnn3dPaper  # what can be trained and stored
+
+
+class Kind(NamedTuple):
+    """A configuration, and the network that is built from it."""
+
+    config: type[Any]
+    network: Callable[[Any], Net]
+
+
+KINDS: dict[str, Kind] = {
+    "clstm": Kind(ClstmConfig, Clstm),
+    "3dcnn": Kind(Cnn3dConfig, Cnn3d),
+    "sid": Kind(SidConfig, Sid),
+    "smid": Kind(SmidConfig, Smid),
+    "kpn": Kind(KpnConfig, Kpn),
+    "clstm-paper": Kind(ClstmPaperConfig, ClstmPaper),
+    "3dcnn-paper": Kind(Cnn3dPaperConfig, Cnn3dPaper),
 }
 
 
-def build(kind: str, config: dict[str, Any]) -> Clstm | Cnn3d:
-    """Untrained network of a kind ("clstm" or "3dcnn") with the sizes that `config` names.
+def build(kind: str, config: dict[str, Any]) -> Net:
+    """Untrained network of a kind of KINDS with the sizes that `config` names.
 
     Raises WeightsError for an unknown kind or a field that the kind does not have.
     """
-    if kind not in CONFIGS:
-        raise WeightsError(f"unknown network '{kind}'", f"known are {', '.join(CONFIGS)}")
-    known = {field.name for field in fields(CONFIGS[kind])}
+    if kind not in KINDS:
+        raise WeightsError(f"unknown network '{kind}'", f"known are {', '.join(KINDS)}")
+    known = {field.name for field in fields(KINDS[kind].config)}
     if unknown := sorted(set(config) - known):
         raise WeightsError(f"unknown setting '{unknown[0]}' of network '{kind}'")
     # JSON has lists where the configurations have tuples.
     values: dict[str, Any] = (
         config | {"widths": tuple(config["widths"])} if "widths" in config else config
     )
-    if kind == "clstm":
-        return Clstm(ClstmConfig(**values))
-    return Cnn3d(Cnn3dConfig(**values))
+    return KINDS[kind].network(KINDS[kind].config(**values))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batman_cli import __version__
-from batman_cli.models import Cnn3d
+from batman_cli.models import Cnn3d, Cnn3dPaper, Kpn, Net, Sid, Smid
 from batman_cli.models.cost import multiply_adds, parameters
 from batman_cli.settings import TrainSettings
 from batman_cli.simulate.camera import DARKEST_GAIN, NOISIEST_GAIN, XYZ_TO_CAMERA
@@ -20,7 +20,6 @@ from batman_cli.training.bursts import (
     RED_GAINS,
 )
 from batman_cli.training.config import toml
-from batman_cli.weights import Net
 
 HEIGHT, WIDTH = 918, 1374  # pixels; the working size of the DRV dataset
 DRV_SCENES = "DRV scenes"  # their name among the data, for they alone are real dark bursts
@@ -156,7 +155,11 @@ def _scores(facts: TrainingFacts) -> list[str]:
 
 def _limits(network: Net, facts: TrainingFacts) -> list[str]:
     ahead = f" (it looks {network.delay} frames ahead)" if network.delay else ""
-    limits = [f"The first frame of a burst has nothing before it to be averaged with{ahead}."]
+    limits = [
+        "Each frame is seen by itself: what differs from frame to frame flickers."
+        if isinstance(network, Sid)
+        else f"The first frame of a burst has nothing before it to be averaged with{ahead}."
+    ]
     if _real(facts):
         limits.append("The real bursts stand still; motion was added to them.")
     else:
@@ -171,7 +174,13 @@ def _limits(network: Net, facts: TrainingFacts) -> list[str]:
 
 
 def _shape(network: Net) -> str:
-    if isinstance(network, Cnn3d):
+    if isinstance(network, Sid):
+        return "each frame by itself, no delay"
+    if isinstance(network, Smid):
+        return "the average of the frames so far, no delay"
+    if isinstance(network, Kpn):
+        return f"window of {network.config.frames} frames, {network.delay} of delay"
+    if isinstance(network, Cnn3d | Cnn3dPaper):
         return f"window of {2 * network.delay + 1} frames, {network.delay} of delay"
     return "recurrent, no delay"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from batman_cli.errors import ExitCode, UsageError
-from batman_cli.models import CONFIGS
+from batman_cli.models import KINDS
 from batman_cli.output import check_target
 from batman_cli.progress import Reporter
-from batman_cli.settings import TrainSettings, check_training
+from batman_cli.settings import PUBLISHED, TrainSettings, check_training
 from batman_cli.training.config import plain, read_config
 from batman_cli.training.folder import EXPORT, LAST, check_new, locked
 from batman_cli.training.ranks import own_rank
@@ -44,8 +44,8 @@ def run_train(command: TrainCommand, reporter: Reporter) -> int:
         raise UsageError("--resume and --overwrite", "one keeps the run, the other replaces it")
     settings = _under_way(command) if command.resume else _anew(command)
     check_training(settings)
-    if settings.model not in CONFIGS:
-        raise UsageError(f"unknown network '{settings.model}'", f"known are {', '.join(CONFIGS)}")
+    if settings.model not in KINDS:
+        raise UsageError(f"unknown network '{settings.model}'", f"known are {', '.join(KINDS)}")
     if settings.batch % ranks.world:
         raise UsageError(
             f"batch = {settings.batch} for {ranks.world} processes",
@@ -68,9 +68,11 @@ def run_train(command: TrainCommand, reporter: Reporter) -> int:
 
 
 def _anew(command: TrainCommand) -> TrainSettings:
-    """Defaults, then the TOML file, then the options; data named by absolute paths."""
+    """Defaults, those of the model, then the TOML file, then the options; absolute paths."""
     values = read_config(command.config) if command.config else {}
-    return TrainSettings(**_absolute({**values, **command.given}))
+    chosen = {**values, **command.given}
+    published = PUBLISHED.get(chosen.get("model", TrainSettings.model), {})
+    return TrainSettings(**{**published, **_absolute(chosen)})
 
 
 def _under_way(command: TrainCommand) -> TrainSettings:

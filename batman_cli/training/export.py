@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from batman_cli.errors import OutputError, UsageError
+from batman_cli.models import Net
 from batman_cli.output import check_target, exclusive, new_part, put_in_place, reason
 from batman_cli.shipped import sha256
 from batman_cli.training.card import TrainingFacts, card_text, listed_facts
-from batman_cli.weights import Net, save
+from batman_cli.weights import save
 
 LISTING = "models.json"
 _NAME = re.compile(r"\w[\w.-]*")

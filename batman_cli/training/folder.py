@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from batman_cli.errors import OutputError
-from batman_cli.models import CONFIGS
+from batman_cli.models import KINDS
 from batman_cli.output import exclusive, reason
 from batman_cli.training.record import EVENTS, LOG, STRIPS, is_log
 
@@ -28,7 +28,7 @@ _FOLDERS = {
     EVENTS: ("events.out.tfevents.*",),
     EXPORT: (
         "models.json",
-        *(f"{kind}.{end}" for kind in CONFIGS for end in ("safetensors", "md")),
+        *(f"{kind}.{end}" for kind in KINDS for end in ("safetensors", "md")),
     ),
 }
 

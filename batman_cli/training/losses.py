@@ -7,25 +7,27 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from batman_cli.develop import develop_unclipped, registered
+from batman_cli.develop import develop_unclipped, plain_demosaic, registered
+from batman_cli.models import Kpn, Net
 from batman_cli.models.state import State
 from batman_cli.settings import LossKind
 from batman_cli.training.bursts import Burst
-from batman_cli.weights import Net
 
-# Frames before the graded ones that the whole network sees, so that its memory is not empty.
-PRIMING = 2
+# Of the loss of kernel prediction networks (Mildenhall et al., CVPR 2018).
+BORDER = 8  # pixels of a picture that do not count
+EACH_WEIGHT, EACH_DECAY = 100.0, 0.9998  # of every frame's own estimate, and what a step keeps
 
 
 @dataclass(frozen=True)
 class Objective:
     """Which errors count, and how much."""
 
-    kind: LossKind  # mean absolute or mean squared error of the developed pictures
+    kind: LossKind  # mean absolute or mean squared error of developed pictures, or `kpn_loss`
     consistency: float  # weight of the difference between two takes of a burst (SMID, 2.4 of it)
     temporal: float  # weight of the error of the change from frame to frame
     truncate: int | None  # frames that gradients run back through; None: the whole burst
     graded: int  # frames of a burst that are trained on, the last ones
+    step: int = 0  # of the run: what anneals does so with it
 
 
 def gradients(
@@ -38,6 +40,10 @@ def gradients(
     memory that they need.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
+    if objective.kind == "kpn":
+        assert isinstance(network, Kpn)
+        loss = kpn_loss(network, burst, objective.step, bf16=bf16)
+        return list(torch.autograd.grad(loss, parameters)), loss.item()
     total = [torch.zeros_like(p) for p in parameters]
     frames = burst.planes.shape[1]
     # A network that is late has no picture to be graded without as many frames before.
@@ -95,16 +101,44 @@ def picture_loss(
     return loss
 
 
+def kpn_loss(network: Kpn, burst: Burst, step: int, *, bf16: bool = False) -> Tensor:
+    """Loss of the frame in the middle of bursts, by all their frames; see `kpn_error`.
+
+    Early on each frame's own estimate counts a hundredfold, so that the kernels learn to align it.
+    """
+    last = burst.planes.shape[1] - 1
+    centre = (last + 1) // 2
+    first = centre + network.delay + 1 - network.config.frames
+    places = [min(max(first + i, 0), last) for i in range(network.config.frames)]
+    with _autocast(burst.planes, bf16=bf16):
+        estimates = network.estimates(burst.planes[:, places], burst.noise).float()
+
+    def error(planes: Tensor) -> Tensor:
+        rgb = registered(plain_demosaic(planes), burst.bin)
+        return kpn_error(develop_unclipped(rgb, burst.matrix), burst.reference[:, centre])
+
+    each = torch.stack([error(estimate) for estimate in estimates.unbind(1)]).sum()
+    return error(estimates.mean(1)) + EACH_WEIGHT * EACH_DECAY**step * each
+
+
+def kpn_error(picture: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared error, and mean absolute error of the slopes along rows and columns."""
+    inner = slice(BORDER, -BORDER)
+    error = (picture - reference)[..., inner, inner]
+    slopes = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    return error.square().mean() + slopes
+
+
 @torch.no_grad()
 def absorbed(network: Net, planes: Tensor, noise: Tensor) -> State | None:
     """The state after the frames (B, T, 4, h, w) before the graded ones, T from 0 on.
 
-    All but the last PRIMING pass the front end alone.
+    All but the last few that the network needs whole are only absorbed.
     """
     state: State | None = None
     count = planes.shape[1]
     for number, frame in enumerate(planes.unbind(1)):
-        if number < count - PRIMING:
+        if number < count - network.priming:
             state = network.absorb(frame, noise, state)
         else:
             _, state = network.step(frame, noise, state)
@@ -126,9 +160,7 @@ def pictures_of(
     bf16: convolve in half precision, as `infer` does; what comes out is float32 all the same.
     """
     pictures = list[Tensor]()
-    # The cache of weights in half precision is one for all threads, whose order is not fixed.
-    cached = planes.device.type != "cpu"
-    with torch.autocast(planes.device.type, torch.bfloat16, enabled=bf16, cache_enabled=cached):
+    with _autocast(planes, bf16=bf16):
         for frame in planes.unbind(1):
             rgb, state = network.step(frame, noise, state)
             state = State(state.seen, tuple(tensor.float() for tensor in state.tensors))
@@ -138,3 +170,10 @@ def pictures_of(
         if flush:
             pictures += [rgb.float() for rgb in network.flush(state)]
     return pictures, state
+
+
+def _autocast(planes: Tensor, *, bf16: bool) -> torch.autocast:
+    """A block in which convolutions are in half precision, if asked."""
+    # The cache of weights in half precision is one for all threads, whose order is not fixed.
+    device = planes.device.type
+    return torch.autocast(device, torch.bfloat16, enabled=bf16, cache_enabled=device != "cpu")

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 
 from batman_cli.errors import WeightsError
-from batman_cli.models import build
+from batman_cli.models import Net, build
 from batman_cli.settings import OptimiserKind
 from batman_cli.training.optimiser import Muon
 from batman_cli.weights import (
     TRAINING_KEY,
-    Net,
     load_network,
     read_metadata,
     read_tensors,
@@ -135,8 +134,8 @@ def load_run(
 
 def is_finite(run: Run) -> bool:
     """Whether all weights, and their average, are numbers that half precision can hold."""
-    parameters = chain(run.network.parameters(), run.average.parameters())
-    return all(bool(torch.isfinite(value.half()).all()) for value in parameters)
+    values = chain(run.network.state_dict().values(), run.average.state_dict().values())
+    return all(bool(torch.isfinite(value.half()).all()) for value in values)
 
 
 def _optimiser(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from batman_cli.device import Device
+from batman_cli.models import Net
 from batman_cli.settings import TrainSettings
 from batman_cli.training.bursts import Filming, Stock, Window, draw, seed_of, shoot, stacked
 from batman_cli.training.drv_windows import below
@@ -19,7 +20,6 @@ from batman_cli.training.losses import Objective, gradients
 from batman_cli.training.ranks import Ranks
 from batman_cli.training.signals import SIGNALS
 from batman_cli.training.state import Run
-from batman_cli.weights import Net
 
 LONGEST_WARM_UP = 0.1  # share of the run
 LEAST_RATE = 0.02  # share of the highest rate that a cosine ends at
@@ -115,6 +115,7 @@ def take_step(
         settings.temporal,
         settings.truncate,
         settings.graded,
+        run.position.step,
     )
     jobs = [crew.pool.submit(_compute, run.network, part, objective, crew.device) for part in parts]
     found = [job.result() for job in jobs]
@@ -210,5 +211,9 @@ def _apply(run: Run, gradient: Tensor, rate: float, average: float) -> None:
         group["lr"] = rate * group.get("share", 1.0)
     run.optimiser.step()
     keep = min(average, run.position.step / (run.position.step + EASY_STEPS))
-    for mean, value in zip(run.average.parameters(), parameters, strict=True):
-        mean.lerp_(value, 1 - keep)
+    for means, values in (
+        (run.average.parameters(), parameters),
+        (run.average.buffers(), run.network.buffers()),
+    ):
+        for mean, value in zip(means, values, strict=True):
+            mean.lerp_(value, 1 - keep)

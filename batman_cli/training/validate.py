@@ -8,10 +8,10 @@ from torch import Tensor
 
 from batman_cli.develop import develop, plain_demosaic, registered
 from batman_cli.metrics import psnr, ssim, tpsnr
+from batman_cli.models import Net
 from batman_cli.training.bursts import Stock, draw, shoot
 from batman_cli.training.losses import pictures_of
 from batman_cli.training.step import Crew
-from batman_cli.weights import Net
 
 SEED = 7  # of the bursts: the same for every run, so that runs can be compared
 FRAMES = 8

@@ -1,0 +1,114 @@
+"""`3dcnn-paper`: the report's Model 2, an autoencoder, multi-scale fusion and a 3D CNN."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from batman_cli.develop import plain_demosaic
+from batman_cli.models.blocks import square
+from batman_cli.models.paper_blocks import STAGES, BatchNorm, Decoder, Fusion, ResNet18
+from batman_cli.models.state import State
+
+WINDOW, AHEAD = 5, 2  # frames, and how many of them follow the centre
+
+
+@dataclass(frozen=True)
+class Cnn3dPaperConfig:
+    """Sizes and facts of the network, stored in its checkpoint."""
+
+    width: int = 64  # channels of ResNet-18's first stage
+    fused: int = 16  # channels that each stage gives to the fusion; as many from the decoder
+    head: int = 32  # channels of the 3D convolutions
+    multiple: int = 16  # sides of the planes must be a multiple of it
+    halo: int = 128  # samples around a tile; the network sees 183 far, mostly less
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """Memory that a step needs for each sample of the planes' grid."""
+        return 10_500  # measured: 7040
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for a JSON file."""
+        return asdict(self)
+
+
+class PaperHead(nn.Module):
+    """Four 3x3x3 convolutions over the window, of which the centre is kept.
+
+    Beyond the window its first and last frame go on. The last two layers leave away what the centre
+    does not see.
+    """
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        sizes = list(pairwise([features, width, width, width]))
+        self.layers = nn.ModuleList(
+            nn.Conv3d(a, b, 3, padding=(0, 1, 1), bias=False) for a, b in sizes
+        )
+        self.norms = nn.ModuleList(BatchNorm(b) for _, b in sizes)
+        self.last = nn.Conv3d(width, 12, 3, padding=(0, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, features, 5, h, w) -> (B, 12, h, w)."""
+        for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            if number < 2:
+                x = functional.pad(x, (0, 0, 0, 0, 1, 1), mode="replicate")
+            x = functional.relu(norm(layer(x)))
+        return self.last(x)[:, :, 0]
+
+
+class Cnn3dPaper(nn.Module):
+    """Sliding-window network of the report, at full size; a frame leaves two frames late."""
+
+    delay = AHEAD
+    priming = 0
+
+    def __init__(self, config: Cnn3dPaperConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ResNet18(config.width)
+        self.decoder = Decoder(config.width, config.fused)
+        self.fusion = Fusion(config.width, config.fused)
+        self.head = PaperHead((STAGES + 1) * config.fused, config.head)
+
+    def features(self, planes: Tensor) -> Tensor:
+        """(B, 5 fused, h, w) of planes (B, 4, h, w) amplified linear."""
+        stages = self.encoder(plain_demosaic(planes.clamp(0, 1)))
+        return torch.cat([self.decoder(stages[-1]), self.fusion(stages)], 1)
+
+    def head_of(self, features: Sequence[Tensor]) -> Tensor:
+        """Picture (B, 3, 2h, 2w) linear camera RGB of the third of five frames' features."""
+        outputs = self.head(torch.stack(list(features), 2))
+        return square(functional.pixel_shuffle(outputs, 2).float())
+
+    def step(
+        self, planes: Tensor, noise: Tensor, state: State | None
+    ) -> tuple[Tensor | None, State]:
+        """Picture (B, 3, 2h, 2w) of the frame `delay` steps ago, None until there is one.
+
+        planes: (B, 4, h, w) amplified linear, sides a multiple of 16; noise: (B, 2, 4), not used.
+        """
+        features = self.features(planes)
+        before = state.tensors if state else (features,) * (WINDOW - 1)
+        after = State(state.seen + 1 if state else 1, (*before[1:], features))
+        if after.seen <= self.delay:
+            return None, after
+        return self.head_of([*before, features]), after
+
+    def absorb(self, planes: Tensor, noise: Tensor, state: State | None) -> State:
+        """The state after a frame whose picture nobody wants: its features are needed."""
+        features = self.features(planes)
+        before = state.tensors if state else (features,) * (WINDOW - 1)
+        return State(state.seen + 1 if state else 1, (*before[1:], features))
+
+    def flush(self, state: State) -> list[Tensor]:
+        """Pictures of the last `delay` frames (fewer for a shorter burst); the last is repeated."""
+        last, rest = state.tensors[-1], list[Tensor]()
+        for ahead in reversed(range(min(self.delay, state.seen))):
+            more = self.delay - ahead
+            rest.append(self.head_of([*state.tensors[more - 1 :], *[last] * more]))
+        return rest
