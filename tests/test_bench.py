@@ -33,6 +33,7 @@ from batman_cli.bench.systems import SYSTEMS, choose
 from batman_cli.bench.tables import TABLES
 from batman_cli.develop import tone_curve
 from batman_cli.errors import UsageError
+from batman_cli.models import KINDS
 from batman_cli.raw import read_developed
 from batman_cli.settings import EnhanceSettings
 
@@ -318,6 +319,7 @@ def test_a_folder_with_nothing_to_measure_on_is_refused(tmp_path: Path) -> None:
 def test_systems_stand_in_the_order_of_the_paper() -> None:
     order = ["rawpy", "vbm4d", "kpn", "sid", "smid", "clstm-paper", "3dcnn-paper", "clstm", "3dcnn"]
     assert [system.name for system in SYSTEMS] == order
+    assert set(order) - {"rawpy", "vbm4d"} == set(KINDS)  # what can be trained
     assert [system.name for system in choose("3dcnn, rawpy,smid")] == ["rawpy", "smid", "3dcnn"]
     for asked in ("nothing", "", ",", "clstm,clstm"):
         with pytest.raises(UsageError):

@@ -52,7 +52,13 @@ SYSTEMS = (
         True,
         "each frame alone; published without V-BM4D",
     ),
-    System("smid", "SMID", Published(28.26, 0.815, 38.31, 0.974, 0.89), True, "after V-BM4D"),
+    System(
+        "smid",
+        "SMID",
+        Published(28.26, 0.815, 38.31, 0.974, 0.89),
+        True,
+        "each frame alone; published after V-BM4D",
+    ),
     System(
         "clstm-paper",
         "CLSTM (report)",
