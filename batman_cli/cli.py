@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from batman_cli import __version__
+from batman_cli.cli_bench import bench
 from batman_cli.cli_train import train
 from batman_cli.ending import ending
 from batman_cli.errors import ExitCode
@@ -35,6 +36,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="The shipped checkpoints.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.command()(train)
+app.command()(bench)
 
 
 @app.callback(invoke_without_command=True)

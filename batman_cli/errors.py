@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
     BUG = 1
     USAGE = 2
     BAD_INPUT = 3
-    PARTIAL = 4  # some frames or bursts were skipped
+    PARTIAL = 4  # some frames, bursts or systems were left out
     WEIGHTS = 5
     MEMORY = 6
     OUTPUT = 7

@@ -19,7 +19,7 @@ from batman_cli.develop import develop, plain_demosaic, registered, to_uint16
 from batman_cli.device import Device, choose_device
 from batman_cli.errors import BadInput, BadShot, UsageError
 from batman_cli.infer import Frame, infer
-from batman_cli.models import Net
+from batman_cli.models import Network
 from batman_cli.pack import Planes
 from batman_cli.plan import Plan, make_plan, read_planes
 from batman_cli.raw import ShotInfo
@@ -154,7 +154,9 @@ class _Place:
 class Run:
     """One pass over a burst: shots in, finished pictures out, bad shots dealt with on the way."""
 
-    def __init__(self, plan: Plan, network: Net, device: Device, settings: EnhanceSettings) -> None:
+    def __init__(
+        self, plan: Plan, network: Network, device: Device, settings: EnhanceSettings
+    ) -> None:
         """Nothing is read until `pictures` is."""
         self.plan, self.network, self.device, self.settings = plan, network, device, settings
         self.bad = list(plan.burst.bad)

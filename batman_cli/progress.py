@@ -7,11 +7,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
 from tqdm import tqdm
 
 from batman_cli.errors import BatmanError
@@ -65,6 +66,27 @@ class Reporter:
             self._console.print(f"       {error.fix}")
         fields = {"what": error.what, "why": error.why, "fix": error.fix}
         self.event("error", {**fields, "exit_code": int(error.exit_code)})
+
+    def table(self, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table for people: the first column to the left, the others to the right.
+
+        Where it is too narrow for all, the first column is folded; numbers are never cut.
+        """
+        if self.quiet:
+            return
+        shown = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for number, cells in enumerate(zip(headings, *rows, strict=True)):
+            width = max(map(len, cells)) if number else None
+            shown.add_column(
+                cells[0],
+                justify="right" if number else "left",
+                min_width=width,
+                no_wrap=number > 0,
+                overflow="fold",
+            )
+        for row in rows:
+            shown.add_row(*row)
+        self._console.print(shown)
 
     def event(self, name: str, fields: Fields) -> None:
         """A JSON line `{"event": name, **fields}` for programs; names need not be UTF-8.

@@ -149,6 +149,19 @@ def write_png(
             part.unlink(missing_ok=True)
 
 
+def jpeg(picture: NDArray[np.uint8], *, quality: int) -> bytes:
+    """A JPEG file of a picture (H, W, 3) RGB coded for display; quality 1 to 95, 95 the best."""
+    return iio.imwrite(
+        "<bytes>",
+        picture,
+        plugin="pillow",
+        extension=".jpg",
+        quality=quality,
+        subsampling=0,  # full colour: coloured noise must not look better than it is
+        optimize=True,
+    )
+
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """A photo, upright, as (H, W, 3) uint8 RGB coded for display.
 
@@ -160,7 +173,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         mode = iio.immeta(data, plugin="pillow", index=0, exclude_applied=False)["mode"]
         if mode.startswith("I"):  # 16-bit gray, which Pillow clips instead of scaling
             gray = iio.imread(data, plugin="pillow", index=0, rotate=True)
-            return np.repeat(_to_8_bits(gray.clip(0, 65535).astype(np.uint16))[..., None], 3, 2)
+            return np.repeat(to_8_bits(gray.clip(0, 65535).astype(np.uint16))[..., None], 3, 2)
         if mode == "F":
             raise BadInput(path.name, "holds floating-point numbers of unknown range")
         return iio.imread(data, plugin="pillow", index=0, mode="RGB", rotate=True)
@@ -201,7 +214,7 @@ def _write_png(path: Path, frame: NDArray[np.generic], subject: str) -> None:
     """Writes and syncs an 8-bit PNG. Raises OutputError about `subject`."""
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype.name not in ("uint8", "uint16"):
         raise OutputError(subject, f"is {frame.shape} {frame.dtype}, not (H, W, 3) uint16 or uint8")
-    pixels = _to_8_bits(frame) if frame.dtype == np.uint16 else frame
+    pixels = to_8_bits(frame) if frame.dtype == np.uint16 else frame
     coded = iio.imwrite("<bytes>", pixels, plugin="pillow", extension=".png", compress_level=3)
     try:
         path.write_bytes(coded)
@@ -228,8 +241,8 @@ def _write_tiff16(path: Path, frame: NDArray[np.uint16], subject: str) -> None:
         raise OutputError(subject, reason(error)) from error
 
 
-def _to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Values 0..65535 rounded to 0..255, so that both ends stay ends."""
+def to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Values 0..65535 rounded to 0..255, any shape, so that both ends stay ends."""
     return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 

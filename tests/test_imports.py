@@ -22,8 +22,9 @@ LAYERS = (
     ("weights",),
     ("infer",),
     ("plan", "ahead", "pipeline", "training"),
+    ("bench",),
     ("commands", "doctor", "options", "ending"),
-    ("cli_train",),
+    ("cli_train", "cli_bench"),
     ("cli",),
     ("__main__",),
 )
@@ -32,7 +33,7 @@ LAYERS = (
 TORCH_FREE = (
     *("", "errors", "settings", "tiff", "raw", "pack", "amplify", "noise", "timeline", "burst"),
     *("video", "stills", "progress", "shipped", "plan", "commands", "__main__"),
-    *("cli", "cli_train", "options", "ending"),
+    *("cli", "cli_train", "cli_bench", "options", "ending"),
     *("simulate.tiff_writer", "simulate.arw", "simulate.dng"),
 )
 
@@ -42,7 +43,7 @@ HOMES = {
     "imageio": {"stills"},
     "rich": {"progress"},
     "tqdm": {"progress"},
-    "typer": {"cli", "cli_train", "ending", "options"},
+    "typer": {"cli", "cli_train", "cli_bench", "ending", "options"},
     "safetensors": {"weights"},
     "tensorboard": {"training.events"},
 }

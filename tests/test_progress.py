@@ -237,3 +237,21 @@ def test_names_that_are_not_utf8_can_be_said(tmp_path: Path) -> None:
         finally:
             sys.stderr = backup
     assert (tmp_path / "err").read_text() == "shot \\udcff.ARW\n"
+
+
+def test_a_table_keeps_its_numbers_however_narrow_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "a system with [a] long name " * 4
+    Reporter().table("Table 1", ("system", "PSNR", "SSIM"), [(name, "28.26", "0.815")])
+    Reporter(quiet=True).table("Table 2", ("system",), [])
+    out, err = capsys.readouterr()
+    assert out == ""
+    title, headings, first, *rest = (line.rstrip() for line in err.splitlines())
+    assert title == "Table 1"
+    assert headings.split() == ["system", "PSNR", "SSIM"]
+    assert first.endswith("28.26  0.815")
+    assert "".join([first.removesuffix("28.26  0.815"), *rest]).replace(" ", "") == name.replace(
+        " ", ""
+    )
+    assert all(len(line) <= 80 for line in (first, *rest))

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import FORMATS, NewBurst, photo
 from numpy.typing import NDArray
 from running import call, contents, names
 
 from batman_cli.pack import bin_planes, pack
-from batman_cli.raw import read_info, read_mosaic
+from batman_cli.raw import read_developed, read_info, read_mosaic
 from batman_cli.settings import SimulateSettings
-from batman_cli.simulate.run import simulate
+from batman_cli.simulate.run import clean_views, simulate
 from batman_cli.stills import write_png
 from batman_cli.video import VideoWriter
 
@@ -249,3 +250,21 @@ def test_a_folder_that_cannot_be_written_is_told(picture: Path, new_burst: NewBu
     assert str(out) in ran.err
     shot = new_burst(1) / "00001.ARW"
     assert call("simulate", picture, "-o", shot / "out", "--frames", "2", *SIZE).code == 7
+
+
+@pytest.mark.parametrize("motion", ["static", "handheld"])
+def test_clean_views_are_what_the_shots_would_show_without_noise(
+    motion: str, tmp_path: Path
+) -> None:
+    sources = [photo(140, 180, seed)[None] for seed in range(2)]
+    asked = SimulateSettings(frames=6, motion=motion, objects=1, width=96, height=64)
+    scene = simulate(sources, tmp_path, asked)[1]
+    linear = read_developed(next(scene.long.iterdir())).astype(np.float32) / 65535
+    long = torch.from_numpy(linear).permute(2, 0, 1)
+    views = clean_views(sources[1], asked, number=2)
+    assert views.shape == (6, 3, 64, 96)
+    # Away from edges, where a demosaic must guess.
+    errors = [float((view - long).abs().median()) for view in views]
+    assert min(errors) == errors[4] < 0.01
+    other = clean_views(sources[1], asked, number=1)
+    assert not torch.equal(other, views)

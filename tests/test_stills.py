@@ -1,5 +1,6 @@
 """Stills are exact, numbered, and appear as a whole folder or not at all."""
 
+import io
 import os
 import struct
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import photo
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -384,4 +386,14 @@ def test_floating_point_pictures_are_refused(tmp_path: Path) -> None:
 
 def test_rounding_keeps_both_ends_and_every_8_bit_value() -> None:
     every = np.arange(65536, dtype=np.uint16)
-    assert np.array_equal(stills._to_8_bits(every), np.round(every / 257))
+    assert np.array_equal(stills.to_8_bits(every), np.round(every / 257))
+
+
+def test_a_jpeg_looks_like_its_picture() -> None:
+    picture = photo(64, 96)
+    coded = stills.jpeg(picture, quality=95)
+    assert coded.startswith(b"\xff\xd8\xff")
+    with Image.open(io.BytesIO(coded)) as image:
+        assert (image.format, image.size) == ("JPEG", (96, 64))
+        assert np.abs(np.asarray(image).astype(int) - picture).mean() < 3
+    assert len(stills.jpeg(picture, quality=50)) < len(coded)

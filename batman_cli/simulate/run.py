@@ -84,6 +84,26 @@ def simulate(
     return scenes
 
 
+def clean_views(source: Source, settings: SimulateSettings, *, number: int = 1) -> Tensor:
+    """What the shots of a scene would show without noise: (T, 3, H, W) linear sRGB in 0..1.
+
+    number: of the scene among the sources of `simulate`, from 1. Colours that the camera cannot
+    tell are cut off as there. Raises UsageError and BadInput as `simulate` does.
+    """
+    _check(settings)
+    _check_length(source, settings.frames)
+    width, height = _size(source, settings)
+    small = _shrunk(source, width, height)
+    scene = _scene(small, width, height, settings, _generator(settings, number))
+    matrix = camera_from_srgb(torch.tensor(XYZ_TO_CAMERA[MODEL]))
+    camera = torch.einsum("ij,tjhw->tihw", matrix, scene).clamp(0, 1)
+    return torch.einsum("ij,tjhw->tihw", matrix.inverse(), camera).clamp(0, 1)
+
+
+def _generator(settings: SimulateSettings, number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(settings.seed * 100_003 + number)
+
+
 def _check(settings: SimulateSettings) -> None:
     for value, known, option in (
         (settings.camera, tuple(CAMERAS), "--camera"),
@@ -112,7 +132,7 @@ def _simulate_scene(
     settings: SimulateSettings,
     on_shot: Callable[[], None] | None,
 ) -> SimulatedScene:
-    generator = torch.Generator().manual_seed(settings.seed * 100_003 + int(name))
+    generator = _generator(settings, int(name))
     width, height = _size(source, settings)
     scene = _scene(_shrunk(source, width, height), width, height, settings, generator)
     short, long = out / "short" / name, out / "long" / name

@@ -51,7 +51,7 @@ def find_scenes(root: Path, *, bin: int | None, drv_input: DrvInput, on_bad: OnB
     items: dict[str, Item] = {}
     for name in dict.fromkeys([*training, *validation]):
         try:
-            files = _find_files(root, name, drv_input)
+            files = find_files(root, name, drv_input)
             known = [*files.shots, files.long, *filter(None, [files.developed])]
             key = entry_key(known, drv_input, bin if drv_input == "short" else None)
             items[name] = Item(name, key, partial(write_scene, files, bin, drv_input, on_bad))
@@ -66,7 +66,7 @@ def find_scenes(root: Path, *, bin: int | None, drv_input: DrvInput, on_bad: OnB
 
 def _split(root: Path, drv_input: DrvInput) -> tuple[list[str], list[str], list[BadInput]]:
     """Ids for training and validation, and what is empty. Raises BadInput for an id in two."""
-    lists = {kind: _read_list(root / f"{kind}_list.txt") for kind in LISTS}
+    lists = {kind: read_list(root / f"{kind}_list.txt") for kind in LISTS}
     list_of: dict[str, str] = {}
     for kind, names in lists.items():
         for name in names or []:
@@ -94,7 +94,7 @@ def _split(root: Path, drv_input: DrvInput) -> tuple[list[str], list[str], list[
     return training, validation, bad
 
 
-def _read_list(path: Path) -> list[str] | None:
+def read_list(path: Path) -> list[str] | None:
     """Ids of a list, each once; None if there is no list. Raises BadInput."""
     try:
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
@@ -113,7 +113,7 @@ def _present(folder: Path) -> list[str]:
     return [name for name in names if not name.startswith((".", DYNAMIC))]
 
 
-def _find_files(root: Path, name: str, drv_input: DrvInput) -> SceneFiles:
+def find_files(root: Path, name: str, drv_input: DrvInput) -> SceneFiles:
     """The files of a scene. Raises BadInput where some are missing."""
     if Path(name).name != name:
         raise BadInput("is no id of a scene", fix="lists have an id such as 0022 on each line")

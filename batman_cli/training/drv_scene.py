@@ -118,9 +118,9 @@ def _write_short(
     """A scene from its raw shots, read as `enhance` does."""
     factor = bin or smallest_bin(long.width, WIDEST)
     plan = make_plan(files.shots[0].parent, EnhanceSettings(bin=factor, on_bad_frame=on_bad))
-    ratio = _ratio(plan.metered, long)
+    ratio = ratio_between(plan.metered, long)
     draft.check_room(_bytes(plan.height, plan.width, len(plan.burst.shots)))
-    _write_reference(files, factor, plan.height, plan.width, draft)
+    draft.save(REFERENCE, read_reference(files, factor, plan.height, plan.width))
     reads = [partial(_read_shot, plan, shot) for shot in plan.burst.shots]
     return _Written(
         ratio,
@@ -130,7 +130,7 @@ def _write_short(
     )
 
 
-def _ratio(shot: ShotInfo, long: ShotInfo) -> float:
+def ratio_between(shot: ShotInfo, long: ShotInfo) -> float:
     """How much darker a shot is, not capped as in `enhance`: it must fit the reference.
 
     Raises BadInput where shots and long exposure cannot be compared.
@@ -162,7 +162,7 @@ def _write_vbm4d(files: SceneFiles, long: ShotInfo, on_bad: OnBadData, draft: Dr
     if not 2 <= width <= long.width:
         raise _misfit(height, width)
     draft.check_room(_bytes(height, width, len(files.shots)))
-    _write_reference(files, long.width // width, height, width, draft)
+    draft.save(REFERENCE, read_reference(files, long.width // width, height, width))
     reads = [partial(_read_picture, path, height, width) for path in files.shots]
     bad = _write_planes(reads, on_bad, draft)
     return _Written(1.0, _noise_of(draft.folder / PLANES), 1, bad)
@@ -228,8 +228,8 @@ def _usable(
             yield planes.astype(np.float16)
 
 
-def _write_reference(files: SceneFiles, factor: int, height: int, width: int, draft: Draft) -> None:
-    """The long exposure on the grid of the planes: (height, width, 3) linear sRGB.
+def read_reference(files: SceneFiles, factor: int, height: int, width: int) -> NDArray[np.uint16]:
+    """The long exposure on the grid of the planes: (height, width, 3) uint16 linear sRGB.
 
     That is the dataset's own picture where it has that size, else LibRaw's, averaged over
     factor x factor pixels. Raises BadInput if neither has.
@@ -237,12 +237,11 @@ def _write_reference(files: SceneFiles, factor: int, height: int, width: int, dr
     if files.developed is not None:
         coded = read_png16(files.developed)
         if coded.shape == (height, width, 3):
-            draft.save(REFERENCE, _linear_of_coded()[coded])
-            return
+            return _linear_of_coded()[coded]
     linear = area_average(read_developed(files.long), factor)
     if _even(linear) != (height, width):
         raise _misfit(height, width)
-    draft.save(REFERENCE, np.rint(linear[:height, :width]).astype(np.uint16))
+    return np.rint(linear[:height, :width]).astype(np.uint16)
 
 
 def _linear_of_coded() -> NDArray[np.uint16]:
