@@ -15,9 +15,9 @@ from batman_cli.models.state import State
 class ClstmConfig:
     """Sizes and facts of the network, stored in its checkpoint."""
 
-    widths: tuple[int, ...] = (48, 64, 96, 128)  # channels of the encoder's stages
+    widths: tuple[int, ...] = (64, 96, 128, 160)  # channels of the encoder's stages
     memory: int = 16  # channels of the cell's memory, and of its feedback
-    head: int = 32  # channels of the full-resolution path
+    head: int = 48  # channels of the full-resolution path
     multiple: int = 32  # sides of the planes must be a multiple of it
     halo: int = 64  # samples around a tile; of a still scene none beyond matters by 1/255
 

@@ -20,9 +20,9 @@ FEATURES_HELD = 2  # frames of features that the 3D convolution needs besides th
 class Cnn3dConfig:
     """Sizes and facts of the network, stored in its checkpoint."""
 
-    widths: tuple[int, ...] = (48, 64, 96, 128)  # channels of the encoder's stages
+    widths: tuple[int, ...] = (64, 96, 128, 160)  # channels of the encoder's stages
     ahead: int = 2  # frames after the centre that its average takes in; 1 or more
-    head: int = 32  # channels of the full-resolution path
+    head: int = 48  # channels of the full-resolution path
     multiple: int = 32  # sides of the planes must be a multiple of it
     halo: int = 64  # samples around a tile; of a still scene none beyond matters by 1/255
 
