@@ -8,8 +8,8 @@ from torch.nn import functional
 def box(x: Tensor, radius: int) -> Tensor:
     """Mean over (2 radius + 1) squared, borders replicated.
 
-    Along rows and then columns. On a CPU by sums of shifted pictures, 7 times as fast as avg_pool2d;
-    on a GPU by that, which is two kernels instead of some forty.
+    Along rows and then columns. On a CPU by sums of shifted pictures, 7 times as fast as
+    avg_pool2d; on a GPU by that, which is two kernels instead of some forty.
     """
     side = 2 * radius + 1
     total = functional.pad(x, (radius,) * 4, mode="replicate")

@@ -24,6 +24,11 @@ from batman_cli.simulate.draws import averaged_tail, poisson, tukey_lambda
 
 SPAN = 15871.0  # DN between black and white of the cameras whose noise is tabled below
 DARKEST_GAIN, NOISIEST_GAIN = 0.8, 16.0  # DN per electron; Sony A7S II: ISO 800 to ISO 16000
+# Of cameras drawn at random, within what published calibrations span (LED). ln sigma of read noise
+# = slope * ln gain + intercept; row noise and the black level's error are shares of sigma.
+READ_SLOPES, READ_INTERCEPTS = (0.54, 0.85), (0.35, 1.5)
+ROW_SHARES, BIAS_SHARES = (0.02, 0.2), (0.0, 0.06)
+TAILS, NORMAL_SHARE = (-0.24, 0.15), 0.3  # shapes of read noise, and how often it is normal
 BELOW_BLACK = 512.0  # DN that a file holds below black; no noise here goes further
 
 
@@ -129,16 +134,16 @@ def camera_from_srgb(xyz_to_camera: Tensor) -> Tensor:
 
 
 def draw_noise(generator: torch.Generator) -> SensorNoise:
-    """Noise of a camera that does not exist, within what published calibrations span (LED)."""
+    """Noise of a camera that does not exist, within what real ones span."""
 
     def between(low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=generator))
 
     log_gain = between(math.log(DARKEST_GAIN), math.log(NOISIEST_GAIN))
-    read = math.exp(between(0.54, 0.85) * log_gain + between(0.35, 1.5))
-    row = read * math.exp(between(math.log(0.02), math.log(0.2)))
-    tail = None if between(0, 1) < 0.3 else between(-0.24, 0.15)
-    return SensorNoise(math.exp(log_gain), read, tail, row, read * between(0.0, 0.06))
+    read = math.exp(between(*READ_SLOPES) * log_gain + between(*READ_INTERCEPTS))
+    row = read * math.exp(between(*map(math.log, ROW_SHARES)))
+    tail = None if between(0, 1) < NORMAL_SHARE else between(*TAILS)
+    return SensorNoise(math.exp(log_gain), read, tail, row, read * between(*BIAS_SHARES))
 
 
 def to_planes(rgb: Tensor) -> Tensor:
@@ -192,7 +197,9 @@ def through_arw2(raw: Tensor) -> Tensor:
     smallest = blocks.amin(-1, keepdim=True)
     # A block keeps the first of its largest codes whole, and the others' distance to the smallest
     # in steps of 2^shift.
-    ranked = blocks * BLOCK_PIXELS - torch.arange(BLOCK_PIXELS, dtype=torch.int32, device=raw.device)
+    ranked = blocks * BLOCK_PIXELS - torch.arange(
+        BLOCK_PIXELS, dtype=torch.int32, device=raw.device
+    )
     first = ranked.amax(-1, keepdim=True)
     largest_at = -first % BLOCK_PIXELS
     largest = (first + largest_at) // BLOCK_PIXELS

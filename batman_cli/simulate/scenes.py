@@ -12,6 +12,10 @@ SHAKE = 1.0  # pixels, standard deviation of a random walk's step
 ROLL_SPEED = 0.006  # radians a frame, at most
 ZOOM_SPEED = 0.006  # change of ln(scale) a frame, at most
 SRGB_KNEE = 0.04045  # where the straight piece of the sRGB curve ends
+# Of what crosses a scene: half its sides and where it is at first, in sides of the view; pixels a
+# frame; the exponents of its outline, an ellipse or a rounded box, and how often it is the first.
+OBJECT_SIZES, OBJECT_PLACES, OBJECT_SPEED = (0.06, 0.25), (0.1, 0.9), 10.0
+ELLIPSE, BOX, ELLIPSE_SHARE = 2.0, 6.0, 0.6
 KERNEL_REACH = 2  # pixels that bicubic interpolation looks at beyond a place
 
 
@@ -146,11 +150,11 @@ def add_object(scene: Tensor, texture: Tensor, generator: torch.Generator) -> Te
     def between(low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=generator))
 
-    size = torch.tensor([between(0.06, 0.25) * width, between(0.06, 0.25) * height])  # half sides
-    start = torch.tensor([between(0.1, 0.9) * width, between(0.1, 0.9) * height])
-    speed, angle = between(0, 10), between(0, 2 * math.pi)
+    size = torch.tensor([between(*OBJECT_SIZES) * width, between(*OBJECT_SIZES) * height])
+    start = torch.tensor([between(*OBJECT_PLACES) * width, between(*OBJECT_PLACES) * height])
+    speed, angle = between(0, OBJECT_SPEED), between(0, 2 * math.pi)
     velocity = speed * torch.tensor([math.cos(angle), math.sin(angle)])
-    power = 2.0 if between(0, 1) < 0.6 else 6.0  # exponent of the outline: ellipse or rounded box
+    power = ELLIPSE if between(0, 1) < ELLIPSE_SHARE else BOX
     centres = start + (torch.arange(frames)[:, None] - frames // 2) * velocity  # (T, 2)
     # Beyond this nothing is covered: the soft edge reaches half a pixel of the shorter side out.
     reach = (size * (1 + 0.5 / size.min())).ceil().int() + 1

@@ -70,6 +70,13 @@ def area_average(
     return total / np.float32(factor**2)
 
 
+def srgb(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """8-bit sRGB (IEC 61966-2-1) of linear 0..1."""
+    curve = np.maximum(1.055 * linear ** np.float32(1 / 2.4) - 0.055, 0)
+    coded = np.where(linear <= 0.0031308, 12.92 * linear, curve)
+    return np.rint(255 * coded).astype(np.uint8)
+
+
 def _write_file(file: Path, name: str, draft: Draft) -> Facts:
     """Writes the pictures of a file. Raises BadInput about `name`, and OSError."""
     suffix = file.suffix.lower()
@@ -91,7 +98,7 @@ def _write_photo(file: Path, draft: Draft) -> None:
     factor = -(-max(photo.shape[:2]) // LONGEST_PHOTO)
     _check_size(file, photo.shape[0] // factor, photo.shape[1] // factor)
     if factor > 1:
-        photo = _srgb(area_average(photo, factor, LINEAR))
+        photo = srgb(area_average(photo, factor, LINEAR))
     draft.save(PICTURES, photo[None])
 
 
@@ -113,7 +120,7 @@ def _write_raw(file: Path, draft: Draft) -> None:
     factor = max(2, -(-width // RAW_WIDTH))
     linear = area_average(read_developed(file), factor) / np.float32(65535)
     _check_size(file, *linear.shape[:2])
-    draft.save(PICTURES, _srgb(linear)[None])
+    draft.save(PICTURES, srgb(linear)[None])
 
 
 def _check_bright(file: Path) -> int:
@@ -135,10 +142,3 @@ def _check_size(file: Path, height: int, width: int) -> None:
     if min(height, width) < SHORTEST_SIDE:
         why = f"is too small: {width} x {height} pixels, {SHORTEST_SIDE} a side are needed"
         raise BadInput(file.name, why)
-
-
-def _srgb(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """8-bit sRGB (IEC 61966-2-1) of linear 0..1."""
-    curve = np.maximum(1.055 * linear ** np.float32(1 / 2.4) - 0.055, 0)
-    coded = np.where(linear <= 0.0031308, 12.92 * linear, curve)
-    return np.rint(255 * coded).astype(np.uint8)

@@ -24,8 +24,8 @@ class Muon(torch.optim.AdamW):
 
     def __init__(self, network: nn.Module, rate: float, weight_decay: float) -> None:
         named = dict(network.named_parameters())
-        kernels = [value for name, value in named.items() if _is_kernel(name, value)]
-        rest = [value for name, value in named.items() if not _is_kernel(name, value)]
+        kernels = [value for name, value in named.items() if is_kernel(name, value)]
+        rest = [value for name, value in named.items() if not is_kernel(name, value)]
         groups = [
             {"params": kernels, "share": 1.0, "orthogonal": True},
             {"params": rest, "share": REST_SHARE, "orthogonal": False},
@@ -61,19 +61,22 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Nearly the orthogonal matrix that is nearest: U V^T of its singular value decomposition."""
+    """Nearly the orthogonal matrix that is nearest: U V^T of its singular value decomposition.
+
+    matrix: (..., rows, columns), each by itself.
+    """
     a, b, c = COEFFICIENTS
-    x = matrix / (matrix.norm() + TINY)
-    turned = x.shape[0] > x.shape[1]
+    x = matrix / (matrix.flatten(-2).norm(dim=-1)[..., None, None] + TINY)
+    turned = x.shape[-2] > x.shape[-1]
     if turned:
-        x = x.T
+        x = x.mT
     for _ in range(ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if turned else x
+    return x.mT if turned else x
 
 
-def _is_kernel(name: str, value: Tensor) -> bool:
+def is_kernel(name: str, value: Tensor) -> bool:
     """Whether a parameter maps many channels to many."""
     hidden = ".last." not in f".{name}"
     return hidden and value.ndim >= 4 and min(value.shape[:2]) >= SMALLEST_SIDE
