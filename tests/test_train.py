@@ -105,7 +105,9 @@ def test_the_clock_ends_a_run(pictures: Path, tmp_path: Path) -> None:
     assert call(*command(pictures, tmp_path / "run", toml)).code == 0
     last = log(tmp_path / "run")[-1]
     assert 0.05 <= float(last["minutes"]) < 0.5
-    assert float(last["rate"]) < 0.1 * TrainSettings().highest_rate  # the schedule went by the clock too
+    assert (
+        float(last["rate"]) < 0.1 * TrainSettings().highest_rate
+    )  # the schedule went by the clock too
 
 
 def test_patience_ends_a_run_that_does_not_get_better(pictures: Path, tmp_path: Path) -> None:
