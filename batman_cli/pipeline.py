@@ -26,7 +26,7 @@ from batman_cli.raw import ShotInfo
 from batman_cli.settings import EnhanceSettings
 from batman_cli.stills import StillsWriter, stills_folder
 from batman_cli.video import VideoWriter, default_output
-from batman_cli.weights import load_network
+from batman_cli.weights import load_runnable
 
 Picture = NDArray[np.uint16]  # (H, W, 3), sRGB primaries, BT.709 curve, 65535 = 1
 OnFrame = Callable[[int, int], None]  # frames done, frames in all
@@ -74,7 +74,7 @@ def enhance_frames(
 
 def start(plan: Plan, settings: EnhanceSettings) -> "Run":
     """Everything loaded that a run needs."""
-    network = load_network(settings.model, file=settings.weights)
+    network = load_runnable(settings.model, file=settings.weights)
     return Run(plan, network, choose_device(settings.device, settings.precision), settings)
 
 

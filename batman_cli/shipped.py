@@ -43,6 +43,16 @@ def list_models() -> dict[str, ListedModel]:
     }
 
 
+def listed_name(name: str) -> str:
+    """The name under which a model is listed.
+
+    A narrower build of a network is listed with its width, such as "smid-w13" for "smid".
+    """
+    models = list_models()
+    narrower = [other for other in models if other.startswith(f"{name}-w")]
+    return narrower[0] if name not in models and narrower else name
+
+
 def verify(listed: ListedModel) -> None:
     """Raises WeightsError unless the file is the one that models.json lists."""
     if not listed.file.is_file():

@@ -11,15 +11,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_bytes
 
 from batman_cli.errors import OutputError, WeightsError
-from batman_cli.models import Net, build
+from batman_cli.models import WITHOUT_WEIGHTS, Net, Runnable, build
 from batman_cli.output import check_target, hidden, reason, sync
-from batman_cli.shipped import list_models, verify
+from batman_cli.shipped import list_models, listed_name, verify
 
 METADATA_KEY = "batman"  # of the safetensors header: a JSON object {kind, config, facts}
 TRAINING_KEY = "batman-training"  # the same of the state of a training run
 MAX_FILE_BYTES = 2 << 30
 MAX_TENSORS = 10_000
 PREFIXES = ("module.", "_orig_mod.")  # left by torch's wrappers for parallel and compiled training
+
+
+def load_runnable(model: str, *, file: Path | None = None) -> Runnable:
+    """What `enhance` runs: `load_network`, or one of WITHOUT_WEIGHTS, which needs no checkpoint."""
+    if file is None and model in WITHOUT_WEIGHTS:
+        return WITHOUT_WEIGHTS[model]()
+    return load_network(model, file=file)
 
 
 def load_network(model: str | None, *, file: Path | None = None) -> Net:
@@ -31,13 +38,14 @@ def load_network(model: str | None, *, file: Path | None = None) -> Net:
     if file is not None:
         return _read(file, expected_kind=model)
     models = list_models()
-    if model not in models:
+    name = listed_name(model or "")
+    if name not in models:
         raise WeightsError(
             f"no model '{model}'",
-            f"shipped are {', '.join(models)}",
+            f"there are {', '.join([*models, *WITHOUT_WEIGHTS])}",
             "choose one, or give a file with --weights",
         )
-    listed = models[model]
+    listed = models[name]
     verify(listed)
     return _read(listed.file, expected_kind=listed.kind)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from safetensors.torch import save_file
 from test_models import tiny
 
 from batman_cli.errors import WeightsError
+from batman_cli.models import KINDS, RawpyPipeline, Smid, Vbm4d
 from batman_cli.shipped import list_models, sha256, weights_folder
-from batman_cli.weights import METADATA_KEY, import_state, load_network, save
+from batman_cli.weights import METADATA_KEY, import_state, load_network, load_runnable, save
 
 
 @pytest.fixture
@@ -113,18 +115,27 @@ def test_import_of_an_honest_pickle(tmp_path: Path) -> None:
 
 def test_shipped_checkpoints_are_the_listed_ones_and_small() -> None:
     models = list_models()
-    assert set(models) == {"clstm", "3dcnn"}
+    assert {model.kind for model in models.values()} == set(KINDS)
     for model in models.values():
         assert sha256(model.file) == model.sha256
-        assert model.file.stat().st_size <= 20e6
+        assert model.file.stat().st_size <= (20e6 if model.name in ("clstm", "3dcnn") else 32e6)
         assert load_network(model.name).training is False
+
+
+def test_systems_without_weights_and_narrower_builds_go_by_their_own_names() -> None:
+    assert isinstance(load_runnable("rawpy"), RawpyPipeline)
+    assert isinstance(load_runnable("vbm4d"), Vbm4d)
+    narrower = load_runnable("smid")
+    assert isinstance(narrower, Smid)
+    assert narrower.config.width < 32
+    with pytest.raises(WeightsError, match=r"no model .rawpi.*rawpy, vbm4d"):
+        load_runnable("rawpi")
 
 
 def test_one_flipped_bit_in_a_shipped_checkpoint_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for file in weights_folder().iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(weights_folder(), tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr("batman_cli.shipped.weights_folder", lambda: tmp_path)
     victim = tmp_path / "clstm.safetensors"
     data = bytearray(victim.read_bytes())

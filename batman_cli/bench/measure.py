@@ -8,14 +8,14 @@ from batman_cli.bench.clock import Watched
 from batman_cli.bench.gallery import Clip, picture_uri
 from batman_cli.bench.scene import FIFTH, WIDEST, Ready
 from batman_cli.bench.scores import Score, Scores
-from batman_cli.bench.systems import System, listed_name
+from batman_cli.bench.systems import System
 from batman_cli.device import Device
-from batman_cli.models import Net
+from batman_cli.models import Runnable
 from batman_cli.models.cost import multiply_adds, parameters
 from batman_cli.pipeline import Run
 from batman_cli.settings import EnhanceSettings
 from batman_cli.stills import to_8_bits
-from batman_cli.weights import load_network
+from batman_cli.weights import load_runnable
 
 COST_HEIGHT = 918  # pixels; with WIDEST the frame that DRV was measured at in print
 
@@ -57,7 +57,7 @@ def measure(
     operations need not be counted again. Raises WeightsError where its checkpoint is missing, and
     whatever the run raises.
     """
-    network = load(system)
+    network = load_runnable(system.name, file=system.weights)
     gmac = like.cost.gmac if like else _gmac(network)
     watched, scores, clip, fifth = Watched(network), Scores(ready), Clip(), None
     run = Run(ready.plan, watched, device, EnhanceSettings(model=system.name))
@@ -86,13 +86,7 @@ def measure(
     )
 
 
-def load(system: System) -> Net:
-    """The network of a system. Raises WeightsError."""
-    name = system.name if system.weights else listed_name(system.name)
-    return load_network(name, file=system.weights)
-
-
-def _gmac(network: Net) -> float | None:
+def _gmac(network: Runnable) -> float | None:
     """None without weights: then convolutions are not what it spends its time on."""
     if not parameters(network):
         return None

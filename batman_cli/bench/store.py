@@ -17,10 +17,10 @@ from batman_cli import __version__
 from batman_cli.bench.data import Scene
 from batman_cli.bench.measure import Cost, Measured
 from batman_cli.bench.scores import Score
-from batman_cli.bench.systems import System, listed_name
+from batman_cli.bench.systems import System
 from batman_cli.errors import OutputError
 from batman_cli.output import exclusive, hidden, put_in_place, reason
-from batman_cli.shipped import list_models, sha256
+from batman_cli.shipped import list_models, listed_name, sha256
 
 RESULTS, SCENE = "results", "scene"
 REPORTS = ("report.html", "report.json", "report.csv", "report.md")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batman_cli.errors import UsageError
-from batman_cli.shipped import list_models
 
 
 @dataclass(frozen=True)
@@ -111,13 +110,3 @@ def _check(asked: str, chosen: Sequence[System]) -> None:
         raise UsageError(f"--models '{asked}' names no system", fix="name some, or all")
     if len(set(keys)) < len(keys):
         raise UsageError(f"--models {asked}", "a system stands there twice", "name each once")
-
-
-def listed_name(name: str) -> str:
-    """The name under which `load_network` knows a system.
-
-    A narrower build of a network is listed with its width, such as "smid-w16".
-    """
-    models = list_models()
-    narrower = [other for other in models if other.startswith(f"{name}-w")]
-    return narrower[0] if name not in models and narrower else name

@@ -8,8 +8,8 @@ from statistics import median
 from batman_cli.bench.data import SIMULATED
 from batman_cli.bench.measure import Measured
 from batman_cli.bench.run import Outcome
-from batman_cli.bench.systems import System, listed_name
-from batman_cli.shipped import list_models
+from batman_cli.bench.systems import System
+from batman_cli.shipped import list_models, listed_name
 
 ABSENT = "-"
 

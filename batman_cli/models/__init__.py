@@ -13,12 +13,15 @@ from batman_cli.models.clstm_paper import ClstmPaper, ClstmPaperConfig
 from batman_cli.models.cnn3d import Cnn3d, Cnn3dConfig
 from batman_cli.models.cnn3d_paper import Cnn3dPaper, Cnn3dPaperConfig
 from batman_cli.models.kpn import Kpn, KpnConfig
+from batman_cli.models.rawpy_pipeline import RawpyPipeline, RawpyPipelineConfig
 from batman_cli.models.sid import Sid, SidConfig
 from batman_cli.models.smid import Smid, SmidConfig
 from batman_cli.models.state import State
+from batman_cli.models.vbm4d import Vbm4d, Vbm4dConfig
 
 __all__ = [
     "KINDS",
+    "WITHOUT_WEIGHTS",
     "Clstm",
     "ClstmConfig",
     "ClstmPaper",
@@ -31,11 +34,16 @@ __all__ = [
     "KpnConfig",
     "Net",
     "Network",
+    "RawpyPipeline",
+    "RawpyPipelineConfig",
+    "Runnable",
     "Sid",
     "SidConfig",
     "Smid",
     "SmidConfig",
     "State",
+    "Vbm4d",
+    "Vbm4dConfig",
     "build",
 ]
 
@@ -96,6 +104,7 @@ class Network(Protocol):
 
 
 Net = Clstm | Cnn3d | Sid | Smid | Kpn | ClstmPaper | Cnn3dPaper  # what can be trained and stored
+Runnable = Net | RawpyPipeline | Vbm4d  # what `enhance` can run
 
 
 class Kind(NamedTuple):
@@ -113,6 +122,13 @@ KINDS: dict[str, Kind] = {
     "kpn": Kind(KpnConfig, Kpn),
     "clstm-paper": Kind(ClstmPaperConfig, ClstmPaper),
     "3dcnn-paper": Kind(Cnn3dPaperConfig, Cnn3dPaper),
+}
+
+
+# Systems in which nothing is learned, so there is nothing to load.
+WITHOUT_WEIGHTS: dict[str, Callable[[], RawpyPipeline | Vbm4d]] = {
+    "rawpy": lambda: RawpyPipeline(RawpyPipelineConfig()),
+    "vbm4d": lambda: Vbm4d(Vbm4dConfig()),
 }
 
 

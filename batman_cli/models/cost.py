@@ -5,18 +5,18 @@ import copy
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from batman_cli.models import Net
+from batman_cli.models import Runnable
 
 STEPS = 4  # multiples along a side of the frame that is counted
 
 
-def parameters(network: Net) -> int:
+def parameters(network: Runnable) -> int:
     """Numbers that training sets."""
     return sum(values.numel() for values in network.parameters())
 
 
 @torch.no_grad()
-def multiply_adds(network: Net, height: int, width: int) -> float:
+def multiply_adds(network: Runnable, height: int, width: int) -> float:
     """Multiply-adds of all convolutions for one frame of height x width pixels.
 
     Counted for a frame in the midst of a burst, of a size that needs no padding, and scaled by the

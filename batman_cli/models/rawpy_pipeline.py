@@ -16,6 +16,11 @@ class RawpyPipelineConfig:
     multiple: int = 1  # any size will do
     halo: int = 1  # samples around a tile: what a pixel is interpolated from
 
+    @property
+    def bytes_per_sample(self) -> int:
+        """Memory that a step needs for each sample of the planes' grid."""
+        return 400  # some RGB pictures of four pixels a sample
+
     def as_dict(self) -> dict[str, object]:
         """Plain values for a JSON file."""
         return asdict(self)

@@ -1,6 +1,6 @@
 """`smid`: Seeing Motion in the Dark (Chen et al., ICCV 2019), a network for single pictures.
 
-Time is left to what prepares its input: there V-BM4D, here the average of our front end.
+Time is left to what prepares its input: V-BM4D as published, or the average of our front end.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,6 +15,7 @@ from batman_cli.develop import plain_demosaic
 from batman_cli.models.blocks import conv3, square
 from batman_cli.models.fusion import Average, merge, single
 from batman_cli.models.state import State
+from batman_cli.models.vbm4d import Vbm4d, Vbm4dConfig
 
 LEVELS = 5
 BLOCKS = 16  # residual ones, at the coarsest level
@@ -26,7 +27,7 @@ class SmidConfig:
     """Sizes and facts of the network, stored in its checkpoint."""
 
     width: int = 32  # channels of the finest level, doubled with each coarser one
-    input: Literal["average"] = "average"  # what it is given: the frames so far, averaged
+    input: Literal["average", "vbm4d"] = "average"  # the frames so far, averaged, or V-BM4D's frame
     multiple: int = 16  # sides of the planes must be a multiple of it
     halo: int = 128  # samples around a tile; its normalisation is over the whole of a tile
 
@@ -88,11 +89,13 @@ def pair(inputs: int, outputs: int) -> nn.Sequential:
 class Smid(nn.Module):
     """A U-Net with residual blocks at its coarsest level, from RGB to RGB of the same size."""
 
-    delay = priming = 0
+    priming = 0
 
     def __init__(self, config: SmidConfig) -> None:
         super().__init__()
         self.config = config
+        self.video = Vbm4d(Vbm4dConfig()) if config.input == "vbm4d" else None
+        self.delay = self.video.delay if self.video else 0
         widths = [config.width << level for level in range(LEVELS)]
         self.down = nn.ModuleList([First(config.width), *(pair(a, b) for a, b in pairwise(widths))])
         deepest = widths[-1]
@@ -106,7 +109,7 @@ class Smid(nn.Module):
         self.last = nn.Conv2d(config.width, 3, 1)
 
     def render(self, planes: Tensor) -> Tensor:
-        """Picture (B, 3, 2h, 2w) linear camera RGB of averaged planes (B, 4, h, w)."""
+        """Picture (B, 3, 2h, 2w) linear camera RGB of prepared planes (B, 4, h, w)."""
         x = self.down[0](plain_demosaic(planes.clamp(0, 1)))
         skips: list[Tensor] = []
         for down in self.down[1:]:
@@ -117,24 +120,34 @@ class Smid(nn.Module):
             x = up(torch.cat([rise(x), skip], 1))
         return square(self.last(x).float())
 
-    def step(self, planes: Tensor, noise: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """Picture (B, 3, 2h, 2w) of this frame and the state after it.
+    def step(
+        self, planes: Tensor, noise: Tensor, state: State | None
+    ) -> tuple[Tensor | None, State]:
+        """Picture (B, 3, 2h, 2w) of the frame `delay` steps ago, None until there is one.
 
         planes: (B, 4, h, w) amplified linear, sides a multiple of 16; noise: (B, 2, 4).
         """
         prepared, state = self._prepared(planes, noise, state)
-        return self.render(prepared), state
+        return None if prepared is None else self.render(prepared), state
 
     def absorb(self, planes: Tensor, noise: Tensor, state: State | None) -> State:
         """The state after a frame whose picture nobody wants."""
+        if self.video:
+            return self.video.absorb(planes, noise, state)
         return self._prepared(planes, noise, state)[1]
 
     def flush(self, state: State) -> list[Tensor]:
-        """No frame is ever held back."""
-        return []
+        """Pictures of the frames that V-BM4D holds back."""
+        return (
+            [self.render(planes) for planes in self.video.flush_planes(state)] if self.video else []
+        )
 
-    def _prepared(self, planes: Tensor, noise: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """What the network is given (B, 4, h, w), linear: the average with the frames before."""
+    def _prepared(
+        self, planes: Tensor, noise: Tensor, state: State | None
+    ) -> tuple[Tensor | None, State]:
+        """What the network is given (B, 4, h, w), linear, None while V-BM4D holds it back."""
+        if self.video:
+            return self.video.step_planes(planes, noise, state)
         average = single(planes, noise)
         if state is not None:
             average, _ = merge(average, Average(*state.tensors))
