@@ -76,6 +76,14 @@ def plain_demosaic(planes: Tensor) -> Tensor:
     return functional.interpolate(rgb, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+def to_planes(rgb: Tensor) -> Tensor:
+    """What a RGGB mosaic sees of (B, 3, H, W): planes (B, 4, H/2, W/2), order R G1 G2 B."""
+    red, green, blue = rgb.unbind(1)
+    return torch.stack(
+        [red[:, ::2, ::2], green[:, ::2, 1::2], green[:, 1::2, ::2], blue[:, 1::2, 1::2]], 1
+    )
+
+
 def to_uint16(image: Tensor) -> NDArray[np.uint16]:
     """Frame (H, W, 3) uint16, 65535 = 1, of a developed image (3, H, W) in 0..1."""
     scaled = (image * 65535).round().to(torch.int32).permute(1, 2, 0)

@@ -25,7 +25,7 @@ from skimage import data
 from torch import Tensor
 
 from batman_cli import EnhanceSettings
-from batman_cli.develop import tone_curve
+from batman_cli.develop import to_planes, tone_curve
 from batman_cli.device import choose_device
 from batman_cli.infer import Frame, Runner
 from batman_cli.metrics import psnr, ssim, tpsnr
@@ -33,7 +33,7 @@ from batman_cli.noise import Noise
 from batman_cli.pipeline import start
 from batman_cli.plan import Plan, make_plan
 from batman_cli.settings import SimulateSettings
-from batman_cli.simulate.camera import CAMERAS, SPAN, expose, pixel_noise, to_planes
+from batman_cli.simulate.camera import CAMERAS, SPAN, expose, pixel_noise
 from batman_cli.simulate.run import SimulatedScene, simulate
 from batman_cli.simulate.scenes import srgb_to_linear
 from batman_cli.stills import read_image, write_png

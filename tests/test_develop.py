@@ -6,9 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from batman_cli.develop import develop, develop_unclipped, plain_demosaic, registered, to_uint16
+from batman_cli.develop import (
+    develop,
+    develop_unclipped,
+    plain_demosaic,
+    registered,
+    to_planes,
+    to_uint16,
+)
 from batman_cli.pack import bin_planes
-from batman_cli.simulate.camera import to_planes
 
 MATRIX = torch.tensor(
     [[1.9712, -0.6789, -0.2923], [-0.2910, 1.7484, -0.4574], [0.0205, -0.5380, 1.5175]]

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from batman_cli.develop import tone_curve
-from batman_cli.simulate.camera import to_planes
+from batman_cli.develop import to_planes, tone_curve
 from batman_cli.training.drv_windows import amplified, cut_window
 from batman_cli.training.sources import DrvScene
 

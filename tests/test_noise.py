@@ -9,6 +9,7 @@ import pytest
 import torch
 from skimage import data
 
+from batman_cli.develop import to_planes
 from batman_cli.noise import Noise, estimate, estimate_single
 from batman_cli.pack import Planes, bin_planes
 from batman_cli.plan import make_plan
@@ -20,7 +21,6 @@ from batman_cli.simulate.camera import (
     SensorNoise,
     expose,
     pixel_noise,
-    to_planes,
 )
 from batman_cli.simulate.run import simulate
 from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to_linear, views

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from batman_cli.models.anchor import anchored
 from batman_cli.models.fusion import Average
 from batman_cli.models.grid import enlarged, mean_green, shrunk
 from batman_cli.models.wiener import wiener
@@ -22,17 +23,21 @@ SQRT_OFFSET = 1e-3  # keeps the slope of the signed square root finite at zero
 
 
 class View(NamedTuple):
-    """What a network sees of an average: three times (B, 4, h, w)."""
+    """An average and what a network sees of it: five times (B, 4, h, w)."""
 
     root: Tensor  # signed square root of the mean
     base: Tensor  # square root of the denoised mean
     noise: Tensor  # `noise_map` of the mean
+    mean: Tensor  # linear
+    variance: Tensor  # of the mean's noise
 
 
 def view_of(average: Average) -> View:
     """An average as a network sees it."""
     denoised = wiener(average.mean, average.variance).clamp_min(0)
-    return View(signed_sqrt(average.mean), signed_sqrt(denoised), noise_map(average.variance))
+    return View(
+        signed_sqrt(average.mean), signed_sqrt(denoised), noise_map(average.variance), *average
+    )
 
 
 def signed_sqrt(x: Tensor) -> Tensor:
@@ -138,7 +143,7 @@ class Trunk(nn.Module):
 
 
 class Head(nn.Module):
-    """Features and the view at full resolution to a picture.
+    """Features and the view at full resolution to a picture, which is held to the measured light.
 
     The last layer starts at zero: untrained, the picture is the denoised average.
     """
@@ -155,9 +160,10 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor, view: View) -> Tensor:
         """(B, features, h/2, w/2), view -> (B, 3, 2h, 2w) linear camera RGB."""
-        fine = self.fine(torch.cat(view, 1))
+        fine = self.fine(torch.cat([view.root, view.base, view.noise], 1))
         coarse = functional.pixel_shuffle(self.rise(features), 2)
         x = activate(self.merge(activate(torch.cat([fine, coarse], 1))))
         x = self.last(x + activate(self.refine(x)))
         # Not clipped at black, as `develop` does that: there training would find no way back up.
-        return square(functional.pixel_shuffle(x, 2) + enlarged(mean_green(view.base)))
+        rgb = square(functional.pixel_shuffle(x, 2) + enlarged(mean_green(view.base)))
+        return anchored(rgb, view.mean, view.variance, square(view.base))

@@ -38,8 +38,8 @@ def wiener(mean: Tensor, variance: Tensor) -> Tensor:
 
     Sides are a multiple of 2^LEVELS.
     """
-    signal = _mixed(mean, FROM_PLANES)
-    noise = _mixed(variance, FROM_PLANES, power=2)
+    signal = mixed(mean, FROM_PLANES)
+    noise = mixed(variance, FROM_PLANES, power=2)
     levels: list[tuple[Tensor, Tensor]] = []
     for caution in CAUTION:
         coarse = shrunk(signal)
@@ -50,15 +50,18 @@ def wiener(mean: Tensor, variance: Tensor) -> Tensor:
         signal, noise = coarse, shrunk(noise) / 4
     for detail, kept in reversed(levels):
         signal = enlarged(signal) + kept * detail
-    return _mixed(signal, TO_PLANES)
+    return mixed(signal, TO_PLANES)
 
 
-def _mixed(planes: Tensor, matrix: Matrix, *, power: int = 1) -> Tensor:
-    """Weighted sums of planes. No convolution, which autocast would compute in half precision."""
+def mixed(planes: Tensor, matrix: Matrix, *, power: int = 1) -> Tensor:
+    """Weighted sums of planes (B, 4, h, w), or with power 2 the variance of their noise.
+
+    No convolution, which autocast would compute in half precision.
+    """
     total: list[Tensor] = []
     for row in matrix:
-        mixed = torch.zeros_like(planes[:, 0])
+        weighted = torch.zeros_like(planes[:, 0])
         for plane, weight in zip(planes.unbind(1), row, strict=True):
-            mixed.add_(plane, alpha=weight**power)
-        total.append(mixed)
+            weighted.add_(plane, alpha=weight**power)
+        total.append(weighted)
     return torch.stack(total, 1)

@@ -27,7 +27,7 @@ DARKEST_GAIN, NOISIEST_GAIN = 0.8, 16.0  # DN per electron; Sony A7S II: ISO 800
 # Of cameras drawn at random, within what published calibrations span (LED). ln sigma of read noise
 # = slope * ln gain + intercept; row noise and the black level's error are shares of sigma.
 READ_SLOPES, READ_INTERCEPTS = (0.54, 0.85), (0.35, 1.5)
-ROW_SHARES, BIAS_SHARES = (0.02, 0.2), (0.0, 0.06)
+ROW_SHARES, BIAS_SHARES = (0.02, 0.2), (0.0, 0.02)
 TAILS, NORMAL_SHARE = (-0.24, 0.15), 0.3  # shapes of read noise, and how often it is normal
 BELOW_BLACK = 512.0  # DN that a file holds below black; no noise here goes further
 
@@ -144,14 +144,6 @@ def draw_noise(generator: torch.Generator) -> SensorNoise:
     row = read * math.exp(between(*map(math.log, ROW_SHARES)))
     tail = None if between(0, 1) < NORMAL_SHARE else between(*TAILS)
     return SensorNoise(math.exp(log_gain), read, tail, row, read * between(*BIAS_SHARES))
-
-
-def to_planes(rgb: Tensor) -> Tensor:
-    """What a RGGB mosaic sees of (T, 3, H, W): planes (T, 4, H/2, W/2), order R G1 G2 B."""
-    red, green, blue = rgb[:, 0], rgb[:, 1], rgb[:, 2]
-    return torch.stack(
-        [red[:, ::2, ::2], green[:, ::2, 1::2], green[:, 1::2, ::2], blue[:, 1::2, 1::2]], 1
-    )
 
 
 def expose(electrons_dn: Tensor, noise: SensorNoise, generator: torch.Generator) -> Tensor:

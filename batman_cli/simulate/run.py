@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from batman_cli.develop import to_planes
 from batman_cli.errors import BadInput, OutputError, UsageError
 from batman_cli.pack import interleave
 from batman_cli.settings import MAX_RATIO_ASKED, SimulateSettings
@@ -27,7 +28,6 @@ from batman_cli.simulate.camera import (
     SensorNoise,
     camera_from_srgb,
     expose,
-    to_planes,
 )
 from batman_cli.simulate.dng import write_dng
 from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to_linear, views

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from batman_cli.develop import develop_unclipped
+from batman_cli.develop import develop_unclipped, to_planes
 from batman_cli.simulate.camera import (
     SPAN,
     XYZ_TO_CAMERA,
@@ -25,7 +25,6 @@ from batman_cli.simulate.camera import (
     expose,
     pixel_noise,
     through_arw2,
-    to_planes,
 )
 from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to_linear, views
 from batman_cli.training.drv_windows import Window, amplified, below, cut_window

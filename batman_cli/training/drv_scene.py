@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from batman_cli.develop import EXPONENT, KNEE, OFFSET, SLOPE
+from batman_cli.develop import EXPONENT, KNEE, OFFSET, SLOPE, to_planes
 from batman_cli.errors import BadInput
 from batman_cli.noise import Noise, estimate, estimate_single
 from batman_cli.pack import Planes
 from batman_cli.plan import Plan, light_of, make_plan, pair_starts, read_planes, smallest_bin
 from batman_cli.raw import ShotInfo, read_developed, read_info
 from batman_cli.settings import DrvInput, EnhanceSettings, OnBadData
-from batman_cli.simulate.camera import to_planes
 from batman_cli.stills import read_png16
 from batman_cli.training.cache import Draft, Entry, Facts
 from batman_cli.training.footage import area_average

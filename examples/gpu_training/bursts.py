@@ -15,7 +15,7 @@ from scenes import scenes
 from sources import Sources
 from torch import Tensor
 
-from batman_cli.develop import develop_unclipped
+from batman_cli.develop import develop_unclipped, to_planes
 from batman_cli.simulate.camera import (
     BELOW_BLACK,
     BIAS_SHARES,
@@ -30,7 +30,6 @@ from batman_cli.simulate.camera import (
     TAILS,
     XYZ_TO_CAMERA,
     through_arw2,
-    to_planes,
 )
 from batman_cli.simulate.draws import EDGE, SMALLEST_TAIL, averaged_tail, tukey_lambda_sd
 from batman_cli.simulate.scenes import srgb_to_linear
