@@ -43,6 +43,9 @@ def main() -> None:
     info = mosaic.info
     planes = pack(mosaic.data, info.black, info.white)
     noise = estimate_single(planes)
+    # What is burnt out has lost its colour; developed it is white, so white is what it shall be.
+    red, green, blue = (gain / info.white_balance[1] for gain in info.white_balance)
+    planes = np.minimum(planes, 1 / np.array([red, green, green, blue], np.float32)[:, None, None])
     print(f"{args.bright.name}: variance {noise.shot:.2e} x level + {noise.read:.2e}")
     # The inverse of what LibRaw makes of a DNG's matrix, but for the rows' scales, which it evens.
     matrix = np.linalg.inv(np.array(SRGB_TO_XYZ) @ np.array(info.color_matrix)).tolist()
@@ -76,8 +79,8 @@ def write(
     units = (np.rint(planes * SPAN) + BLACK).clip(0, WHITE).astype(np.uint16)
     time = FIRST + datetime.timedelta(seconds=number / FPS)
     iso = DARK_ISO if path.parents[1].name == "short" else BRIGHT_ISO
-    green = tuple(gain / info.white_balance[1] for gain in info.white_balance)
-    exposure = Exposure(iso, seconds, time, (green[0], 1.0, green[2]), number + 1)
+    red, green, blue = (gain / info.white_balance[1] for gain in info.white_balance)
+    exposure = Exposure(iso, seconds, time, (red, green, blue), number + 1)
     make, _, model = info.camera.partition(" ")
     write_dng(
         path,
