@@ -1,6 +1,7 @@
 """What a comparison measures, what it leaves, and how it goes on."""
 
 import json
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -22,17 +23,20 @@ from bench import (
 from conftest import Checkpoints
 from running import call, names, start
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from training import drv_tree
+from training import drv_tree, write_png16
 
 from batman_cli import enhance_frames
 from batman_cli.bench import data, run
 from batman_cli.bench.data import Scene, find_scenes
+from batman_cli.bench.measure import measure
 from batman_cli.bench.scene import FIFTH, Ready, prepare
 from batman_cli.bench.scores import Scores, graded
 from batman_cli.bench.systems import SYSTEMS, choose
 from batman_cli.bench.tables import TABLES
-from batman_cli.develop import tone_curve
-from batman_cli.errors import UsageError
+from batman_cli.develop import develop, tone_curve
+from batman_cli.device import choose_device
+from batman_cli.errors import BadInput, UsageError
+from batman_cli.metrics import psnr
 from batman_cli.models import KINDS
 from batman_cli.raw import read_developed
 from batman_cli.settings import EnhanceSettings
@@ -61,13 +65,13 @@ def report(checkpoints: Checkpoints, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_what_is_missing_is_named_and_the_rest_goes_on(report: Path) -> None:
     rows = {row["label"]: row for row in read_csv(report)}
-    assert rows["KPN + rawpy, none"]["scenes"] == "0 of 2"
-    assert "no checkpoint" in rows["KPN + rawpy, none"]["failed"]
+    assert rows["KPN + rawpy, none†"]["scenes"] == "0 of 2"
+    assert "no checkpoint" in rows["KPN + rawpy, none†"]["failed"]
     assert rows["batman clstm, plain"]["scenes"] == "2 of 2"
     assert rows["batman clstm, plain"]["failed"] == ""
     assert read_json(report)["failures"][0]["system"] == "kpn=none"
     for name in ("report.md", "report.html"):
-        assert "KPN + rawpy, none: no checkpoint" in (report / name).read_text()
+        assert "KPN + rawpy, none†: no checkpoint" in (report / name).read_text()
 
 
 def test_the_numbers_are_the_same_in_every_format(report: Path) -> None:
@@ -357,3 +361,29 @@ def test_the_pictures_are_small_and_their_origin_is_told() -> None:
     assert sum(path.stat().st_size for path in data.PICTURES) < 300_000
     told = (folder / "README.md").read_text()
     assert all(path.name in told for path in data.PICTURES)
+
+
+def test_the_datasets_own_vbm4d_pictures_are_taken(tmp_path: Path) -> None:
+    """Linear, amplified, without white balance: developed as every system's frames are."""
+    root = drv_tree(tmp_path / "DRV")
+    name = (root / "test_list.txt").read_text().split()[0]
+    folder = root / "VBM4D_rawRGB" / name
+    folder.mkdir(parents=True)
+    levels = [(0.2 + 0.01 * number, 0.3, 0.1) for number in range(8)]
+    for number, level in enumerate(levels, 1):
+        even = np.broadcast_to(np.rint(65535 * np.array(level)).astype(np.uint16), (64, 96, 3))
+        write_png16(folder / f"{number:04d}.png", even)
+    scene = next(one for one in find_scenes(root, quick=False) if one.name == name)
+    with prepare(scene) as ready:
+        first = ready.plan.first
+        shown = torch.tensor(levels[FIFTH]) * torch.tensor(first.white_balance)
+        wanted = develop(shown[:, None, None], torch.tensor(first.color_matrix))
+        wanted = ((wanted * 255).round() / 255).expand(ready.reference.shape)
+        system, *_ = choose("vbm4d")
+        device = choose_device("cpu", "fp32")
+        found = measure(system, ready, device, pictures=False, like=None, on_frame=lambda: None)
+        assert found.score.psnr == pytest.approx(psnr(wanted, ready.reference), abs=1e-3)
+        assert math.isnan(found.cost.ms)
+        (folder / "0005.png").write_bytes(b"damaged")
+        with pytest.raises(BadInput, match=r"0005\.png"):
+            measure(system, ready, device, pictures=False, like=None, on_frame=lambda: None)

@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +18,7 @@ from conftest import photo, samples
 from numpy.typing import NDArray
 from running import ROOT, contents, names
 from torch.nn import functional
+from training import write_png16
 
 from batman_cli.amplify import amplify
 from batman_cli.develop import develop, tone_curve
@@ -94,22 +93,6 @@ def add_bright_raw(file: Path, height: int = 160, width: int = 192) -> Path:
     shutil.move(simulated.long / "0001.ARW", file)
     shutil.rmtree(scene)
     return file
-
-
-def write_png16(path: Path, picture: NDArray[np.uint16]) -> None:
-    """The plainest PNG of 16 bits."""
-    height, width, _ = picture.shape
-    rows = picture.astype(">u2").tobytes()
-    line = 6 * width
-    lines = b"".join(b"\0" + rows[y * line : (y + 1) * line] for y in range(height))
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        check = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
-    body = chunk(b"IDAT", zlib.compress(lines))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + body + chunk(b"IEND", b""))
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,14 @@
 """What the tests of `batman train` share: data, small runs, and reading what they leave."""
 
 import csv
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from conftest import NARROW, photo
+from numpy.typing import NDArray
 from running import Word
 
 from batman_cli.settings import SimulateSettings
@@ -36,6 +40,22 @@ def drv_tree(folder: Path, scenes: int = 10, frames: int = 8) -> Path:
     asked = SimulateSettings(frames=frames, ratio=20.0, width=96, height=64)
     simulate([photo(140, 160, number)[None] for number in range(scenes)], folder, asked)
     return folder
+
+
+def write_png16(path: Path, picture: NDArray[np.uint16]) -> None:
+    """The plainest PNG of 16 bits."""
+    height, width, _ = picture.shape
+    rows = picture.astype(">u2").tobytes()
+    line = 6 * width
+    lines = b"".join(b"\0" + rows[y * line : (y + 1) * line] for y in range(height))
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(lines))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + body + chunk(b"IEND", b""))
 
 
 def config(folder: Path, **settings: object) -> Path:

@@ -14,7 +14,7 @@ from batman_cli.settings import SimulateSettings
 from batman_cli.shipped import sha256
 from batman_cli.simulate.run import SimulatedScene, clean_views, simulate
 from batman_cli.stills import read_image
-from batman_cli.training.drv import find_files, is_drv, read_list
+from batman_cli.training.drv import FOLDERS, find_files, is_drv, read_list
 from batman_cli.training.drv_scene import SceneFiles
 from batman_cli.training.footage import PHOTO_SUFFIXES
 
@@ -56,6 +56,7 @@ class Scene:
     facts: Mapping[str, Any]  # what it depends on, for `--resume`
     files: Callable[[Path], SceneFiles]  # makes or finds its files; the folder is for new ones
     views: Callable[[], Tensor] | None = None  # (T, 3, H, W) linear sRGB without noise, if known
+    denoised: tuple[Path, ...] = ()  # V-BM4D's own pictures of the shots, where DRV has them
 
 
 def find_scenes(data: Path | None, *, quick: bool) -> list[Scene]:
@@ -145,8 +146,11 @@ def _recorded_scene(root: Path, name: str, most: int | None) -> Scene:
     except BadInput:  # told when it is its turn
         shots = list[Path]()
     data = SIMULATED if shots and _is_simulated(shots[0]) else root.resolve().name
-    facts = {"folder": str(root.resolve()), "scene": name, "shots": _digest(shots)}
-    return Scene(name, f"scene {name}", data, True, len(shots), facts, files)
+    folder = root / FOLDERS["vbm4d"] / name
+    denoised = tuple(sorted(folder.glob("*.png")))
+    digest = _digest([*shots, *denoised])
+    facts = {"folder": str(root.resolve()), "scene": name, "shots": digest}
+    return Scene(name, f"scene {name}", data, True, len(shots), facts, files, denoised=denoised)
 
 
 def _is_simulated(shot: Path) -> bool:

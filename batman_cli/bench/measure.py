@@ -1,11 +1,13 @@
 """One system on one scene: its scores, what it costs, and pictures to look at."""
 
+import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
 from batman_cli.bench.clock import Watched
 from batman_cli.bench.gallery import Clip, picture_uri
+from batman_cli.bench.recorded import recorded_frames
 from batman_cli.bench.scene import FIFTH, WIDEST, Ready
 from batman_cli.bench.scores import Score, Scores
 from batman_cli.bench.systems import System
@@ -24,7 +26,7 @@ COST_HEIGHT = 918  # pixels; with WIDEST the frame that DRV was measured at in p
 class Cost:
     """What a system takes."""
 
-    ms: float  # of the network for a frame of this scene
+    ms: float  # of the network for a frame of this scene; NaN for pictures made by others
     memory_mib: float | None  # at most while it worked; None where the system does not tell
     gmac: float | None  # for a frame of 1374 x 918; None for what has no weights
     parameters: int
@@ -60,9 +62,10 @@ def measure(
     network = load_runnable(system.name, file=system.weights)
     gmac = like.cost.gmac if like else _gmac(network)
     watched, scores, clip, fifth = Watched(network), Scores(ready), Clip(), None
+    recorded = system.name == "vbm4d" and bool(ready.scene.denoised)
     run = Run(ready.plan, watched, device, EnhanceSettings(model=system.name))
     count = 0
-    with closing(run.pictures()) as frames:
+    with closing(recorded_frames(ready) if recorded else run.pictures()) as frames:
         for frame in frames:
             picture = to_8_bits(frame)
             scores.add(picture)
@@ -74,7 +77,7 @@ def measure(
     return Measured(
         scores.score(),
         Cost(
-            ms=1000 * watched.seconds / count,
+            ms=math.nan if recorded else 1000 * watched.seconds / count,
             memory_mib=None if watched.memory_bytes is None else watched.memory_bytes / 2**20,
             gmac=gmac,
             parameters=parameters(network),

@@ -12,6 +12,7 @@ from batman_cli.bench.systems import System
 from batman_cli.shipped import list_models, listed_name
 
 ABSENT = "-"
+REMADE = "†"
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _row(outcome: Outcome, system: System) -> Row:
 
     return Row(
         system=system.key,
-        label=system.label,
+        label=_label(system),
         data=", ".join(sorted({scene.data for scene in outcome.scenes})),
         scenes=f"{len(results)} of {len(outcome.scenes)}",
         psnr=mean(lambda m: m.score.psnr, "psnr"),
@@ -166,6 +167,12 @@ def notes_of(outcome: Outcome, rows: Sequence[Row]) -> list[str]:
     if SIMULATED in marks:
         notes.insert(1, "Simulated: dark raw files made from pictures. These are no scores on DRV.")
     notes += [f"{row.label}: {row.note}." for row in rows]
+    own = sum(bool(scene.denoised) for scene in outcome.scenes)
+    if own and any(row.system == "vbm4d" for row in rows):
+        notes.append(
+            f"V-BM4D: of {own} scenes these are the dataset's own pictures, made by its authors"
+            " with their program, not by our re-implementation."
+        )
     return notes
 
 
@@ -174,13 +181,18 @@ def _training(system: System) -> str:
     return "" if system.weights or not listed else str(listed.facts.get("training", ""))
 
 
+def _label(system: System) -> str:
+    """Marked where the row in print is of another program."""
+    return system.label + (REMADE if system.reimplemented else "")
+
+
 def _note(system: System) -> str:
     name = listed_name(system.name)
     parts = [system.note]
     if name != system.name:
         parts.append(f"narrower than published ({name})")
     if system.reimplemented:
-        parts.append("our re-implementation")
+        parts.append(f"{REMADE} our re-implementation")
     return "; ".join(parts)
 
 
