@@ -159,13 +159,13 @@ def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of weights like the shipped one, with one more network in baselines/."""
     folder = tmp_path / "weights"
     shutil.copytree(shipped.weights_folder(), folder)
-    file = folder / "baselines" / "3dcnn-paper.safetensors"
+    file = folder / "baselines" / "3dcnn-narrow.safetensors"
     file.parent.mkdir(exist_ok=True)
     network = tiny("3dcnn-paper")
     save(file, network, "3dcnn-paper", {})
     models: dict[str, Any] = json.loads((folder / "models.json").read_text())
     models["models"]["3dcnn-narrow"] = {
-        "file": "baselines/3dcnn-paper.safetensors",
+        "file": "baselines/3dcnn-narrow.safetensors",
         "sha256": sha256(file),
         "kind": "3dcnn-paper",
         "config": network.config.as_dict(),
