@@ -55,6 +55,12 @@ def _model_names() -> list[str]:
     return list(list_models())
 
 
+def _system_names() -> list[str]:
+    from batman_cli.shipped import UNTRAINED
+
+    return [*_model_names(), *UNTRAINED]
+
+
 @app.command()
 def enhance(
     bursts: Annotated[list[Path], typer.Argument(help="Folders of raw shots, one a burst.")],
@@ -65,8 +71,8 @@ def enhance(
     model: Annotated[
         str,
         typer.Option(
-            help="3dcnn, clstm, or a published network to compare with: `batman models list`.",
-            autocompletion=_model_names,
+            help="3dcnn, clstm, or to compare with: rawpy, vbm4d, or a published network (`batman models list`).",
+            autocompletion=_system_names,
         ),
     ] = DEFAULT.model,
     weights: Annotated[

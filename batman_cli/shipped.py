@@ -8,6 +8,8 @@ from typing import Any
 
 from batman_cli.errors import WeightsError
 
+UNTRAINED = ("rawpy", "vbm4d")  # systems in which nothing is learned: there is nothing to load
+
 
 @dataclass(frozen=True)
 class ListedModel:

@@ -103,8 +103,8 @@ def complete(words: str, env: dict[str, str]) -> list[str]:
         ("batman en", ["enhance"]),
         ("batman enhance --on-b", ["--on-bad-frame"]),
         ("batman enhance --codec h", ["h264", "hevc10"]),
-        ("batman enhance --model ", ["clstm", "3dcnn"]),
-        ("batman models info c", ["clstm"]),
+        ("batman enhance --model ", [*list_models(), "rawpy", "vbm4d"]),
+        ("batman models info c", ["clstm", "clstm-paper"]),
     ],
 )
 def test_the_shell_completes(words: str, offered: list[str], without_torch: dict[str, str]) -> None:

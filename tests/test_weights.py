@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from test_models import tiny
 
 from batman_cli.errors import WeightsError
-from batman_cli.models import KINDS, RawpyPipeline, Smid, Vbm4d
-from batman_cli.shipped import list_models, sha256, weights_folder
+from batman_cli.models import KINDS, WITHOUT_WEIGHTS, RawpyPipeline, Smid, Vbm4d
+from batman_cli.shipped import UNTRAINED, list_models, sha256, weights_folder
 from batman_cli.weights import METADATA_KEY, import_state, load_network, load_runnable, save
 
 
@@ -123,6 +123,7 @@ def test_shipped_checkpoints_are_the_listed_ones_and_small() -> None:
 
 
 def test_systems_without_weights_and_narrower_builds_go_by_their_own_names() -> None:
+    assert set(WITHOUT_WEIGHTS) == set(UNTRAINED)
     assert isinstance(load_runnable("rawpy"), RawpyPipeline)
     assert isinstance(load_runnable("vbm4d"), Vbm4d)
     narrower = load_runnable("smid")

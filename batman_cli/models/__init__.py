@@ -125,7 +125,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-# Systems in which nothing is learned, so there is nothing to load.
+# Systems of `shipped.UNTRAINED`.
 WITHOUT_WEIGHTS: dict[str, Callable[[], RawpyPipeline | Vbm4d]] = {
     "rawpy": lambda: RawpyPipeline(RawpyPipelineConfig()),
     "vbm4d": lambda: Vbm4d(Vbm4dConfig()),
