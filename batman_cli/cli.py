@@ -71,7 +71,7 @@ def enhance(
     model: Annotated[
         str,
         typer.Option(
-            help="3dcnn, clstm, or to compare with: rawpy, vbm4d, or a published network (`batman models list`).",
+            help="3dcnn, clstm, or to compare: rawpy, vbm4d, others of `batman models list`.",
             autocompletion=_system_names,
         ),
     ] = DEFAULT.model,
