@@ -503,7 +503,7 @@ def test_defaults_stand_in_the_help() -> None:
     for value in (
         TrainSettings.steps,
         TrainSettings.batch,
-        TrainSettings.rate,
+        TrainSettings.size,
         TrainSettings.model,
     ):
         assert str(value) in text
