@@ -177,10 +177,10 @@ def test_nan_in_the_last_frames_is_named() -> None:
 
 def test_a_tile_is_as_small_as_the_network_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory for 800 x 800 samples of `clstm`: a network that takes more gets smaller tiles."""
-    monkeypatch.setattr("batman_cli.infer.free_memory", lambda _: 4000 * 800**2)
+    monkeypatch.setattr("batman_cli.infer.free_memory", lambda _: 6000 * 800**2)
     (frame,), tiles = frames(1, 720, 720), dict[str, int | None]()
     for kind in ("clstm", "kpn"):
         runner = Runner(tiny(kind), CPU)
         runner.step(frame)
         tiles[kind] = runner.tile
-    assert tiles == {"clstm": None, "kpn": 332}
+    assert tiles == {"clstm": None, "kpn": 428}
