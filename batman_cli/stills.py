@@ -158,7 +158,6 @@ def jpeg(picture: NDArray[np.uint8], *, quality: int) -> bytes:
         extension=".jpg",
         quality=quality,
         subsampling=0,  # full colour: coloured noise must not look better than it is
-        optimize=True,
     )
 
 
