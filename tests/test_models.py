@@ -109,6 +109,19 @@ def test_stream_equals_a_3d_convolution_over_the_whole_burst(frames: int, ahead:
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ALL)
+def test_kernels_lie_with_channels_last_and_mean_the_same(kind: str) -> None:
+    network = tiny(kind)
+    planes, noise = burst(5)
+    expected = stream(network, planes, noise)
+    kernels = [value for value in network.parameters() if value.ndim == 4]
+    assert all(value.is_contiguous(memory_format=torch.channels_last) for value in kernels)
+    for value in kernels:
+        value.data = value.data.contiguous(memory_format=torch.contiguous_format)
+    for found, wanted in zip(stream(network, planes, noise), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ALL)
 def test_state_carries_everything(kind: str) -> None:
     network = tiny(kind)
     planes, noise = burst(6)
