@@ -112,9 +112,9 @@ def test_each_frame_counts_a_hundredfold_at_first_and_hardly_at_the_end() -> Non
     nn.init.constant_(network.last.bias, 1 / 400)
     half = develop_unclipped(torch.full((2, 3, 64, 64), 0.125), burst.matrix)
     one = kpn_error(half, burst.reference[:, 0]).item()
-    for step in (0, 1000, 30_000):
-        expected = one * (1 + 800 * 0.9998**step)
-        assert kpn_loss(network, burst, step).item() == pytest.approx(expected, rel=1e-3)
+    for share, weight in ((0.0, 100), (0.5, 1), (1.0, 0.01)):
+        expected = one * (1 + 8 * weight)
+        assert kpn_loss(network, burst, share).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_error_counts_squares_and_slopes_but_no_border() -> None:
@@ -131,9 +131,9 @@ def test_the_error_counts_squares_and_slopes_but_no_border() -> None:
 def test_gradients_of_kernels_are_those_of_the_loss() -> None:
     network, burst = tiny("kpn"), constant_burst()
     assert isinstance(network, Kpn)
-    objective = Objective("kpn", 0.0, 0.0, None, 8, step=500)
+    objective = Objective("kpn", 0.0, 0.0, None, 8, share=0.3)
     found, loss = gradients(network, burst, objective)
-    direct = kpn_loss(network, burst, 500)
+    direct = kpn_loss(network, burst, 0.3)
     assert math.isclose(loss, direct.item(), rel_tol=1e-5)
     wanted = torch.autograd.grad(direct, list(network.parameters()))
     assert all(torch.allclose(a, b, rtol=1e-4) for a, b in zip(found, wanted, strict=True))

@@ -15,7 +15,8 @@ from batman_cli.training.bursts import Burst
 
 # Of the loss of kernel prediction networks (Mildenhall et al., CVPR 2018).
 BORDER = 8  # pixels of a picture that do not count
-EACH_WEIGHT, EACH_DECAY = 100.0, 0.9998  # of every frame's own estimate, and what a step keeps
+EACH_WEIGHT = 100.0  # of every frame's own estimate, at the beginning
+EACH_FALL = 1e-4  # what is left of that weight at the end: in print after 46 000 steps of any run
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Objective:
     temporal: float  # weight of the error of the change from frame to frame
     truncate: int | None  # frames that gradients run back through; None: the whole burst
     graded: int  # frames of a burst that are trained on, the last ones
-    step: int = 0  # of the run: what anneals does so with it
+    share: float = 0.0  # of the run that is over: what anneals does so with it
 
 
 def gradients(
@@ -42,7 +43,7 @@ def gradients(
     parameters = [p for p in network.parameters() if p.requires_grad]
     if objective.kind == "kpn":
         assert isinstance(network, Kpn)
-        loss = kpn_loss(network, burst, objective.step, bf16=bf16)
+        loss = kpn_loss(network, burst, objective.share, bf16=bf16)
         return list(torch.autograd.grad(loss, parameters)), loss.item()
     total = [torch.zeros_like(p) for p in parameters]
     frames = burst.planes.shape[1]
@@ -101,10 +102,11 @@ def picture_loss(
     return loss
 
 
-def kpn_loss(network: Kpn, burst: Burst, step: int, *, bf16: bool = False) -> Tensor:
+def kpn_loss(network: Kpn, burst: Burst, share: float, *, bf16: bool = False) -> Tensor:
     """Loss of the frame in the middle of bursts, by all their frames; see `kpn_error`.
 
     Early on each frame's own estimate counts a hundredfold, so that the kernels learn to align it.
+    share: of the run that is over; short runs must come to the end of this too.
     """
     last = burst.planes.shape[1] - 1
     centre = (last + 1) // 2
@@ -118,7 +120,7 @@ def kpn_loss(network: Kpn, burst: Burst, step: int, *, bf16: bool = False) -> Te
         return kpn_error(develop_unclipped(rgb, burst.matrix), burst.reference[:, centre])
 
     each = torch.stack([error(estimate) for estimate in estimates.unbind(1)]).sum()
-    return error(estimates.mean(1)) + EACH_WEIGHT * EACH_DECAY**step * each
+    return error(estimates.mean(1)) + EACH_WEIGHT * EACH_FALL**share * each
 
 
 def kpn_error(picture: Tensor, reference: Tensor) -> Tensor:

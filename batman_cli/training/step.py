@@ -115,7 +115,7 @@ def take_step(
         settings.temporal,
         settings.truncate,
         settings.graded,
-        run.position.step,
+        share,
     )
     jobs = [crew.pool.submit(_compute, run.network, part, objective, crew.device) for part in parts]
     found = [job.result() for job in jobs]

@@ -11,12 +11,11 @@ from batman_cli.develop import develop_unclipped, plain_demosaic
 from batman_cli.models import ClstmPaper, Cnn3dPaper, Kpn, Net, Sid, Smid
 from batman_cli.models.fusion import merge, single
 from batman_cli.settings import PUBLISHED
-from batman_cli.training.losses import EACH_WEIGHT, kpn_error
+from batman_cli.training.losses import EACH_FALL, EACH_WEIGHT, kpn_error
 
 CENTRE = FRAMES // 2  # the frame that all are trained on, and scored by
 RECURRENT = range(2, 6)  # frames that `clstm-paper` sees, and is trained on
 WINDOW = range(CENTRE - 2, CENTRE + 3)  # frames of `3dcnn-paper`
-EACH_FALL = 1e-4  # by how much the weight of every frame's own estimate falls over a run
 CONSISTENCY: float = PUBLISHED["smid"]["consistency"]
 
 
@@ -109,7 +108,7 @@ def _averages(batch: Batch) -> list[Tensor]:
 
 
 def _kpn_loss(network: Kpn, batch: Batch, share: Tensor) -> Tensor:
-    """`kpn_loss` of batman_cli/training/losses.py, annealed by the run's share and not by steps."""
+    """`kpn_loss` of batman_cli/training/losses.py, for a share that lies on the device."""
     with _half_precision(batch):
         estimates = network.estimates(batch.planes, batch.noise)
 
