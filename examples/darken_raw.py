@@ -44,7 +44,7 @@ def main() -> None:
     planes = pack(mosaic.data, info.black, info.white)
     noise = estimate_single(planes)
     # What is burnt out has lost its colour; developed it is white, so white is what it shall be.
-    red, green, blue = (gain / info.white_balance[1] for gain in info.white_balance)
+    red, green, blue = gains(info)
     planes = np.minimum(planes, 1 / np.array([red, green, green, blue], np.float32)[:, None, None])
     print(f"{args.bright.name}: variance {noise.shot:.2e} x level + {noise.read:.2e}")
     # The inverse of what LibRaw makes of a DNG's matrix, but for the rows' scales, which it evens.
@@ -66,6 +66,12 @@ def main() -> None:
         x += int(generator.integers(-args.wander, args.wander + 1))
 
 
+def gains(info: ShotInfo) -> tuple[float, float, float]:
+    """White balance of red, green and blue, with green left as it is."""
+    red, green, blue = info.white_balance
+    return red / green, 1.0, blue / green
+
+
 def write(
     path: Path,
     planes: Planes,
@@ -79,8 +85,7 @@ def write(
     units = (np.rint(planes * SPAN) + BLACK).clip(0, WHITE).astype(np.uint16)
     time = FIRST + datetime.timedelta(seconds=number / FPS)
     iso = DARK_ISO if path.parents[1].name == "short" else BRIGHT_ISO
-    red, green, blue = (gain / info.white_balance[1] for gain in info.white_balance)
-    exposure = Exposure(iso, seconds, time, (red, green, blue), number + 1)
+    exposure = Exposure(iso, seconds, time, gains(info), number + 1)
     make, _, model = info.camera.partition(" ")
     write_dng(
         path,
