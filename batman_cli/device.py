@@ -10,6 +10,7 @@ from batman_cli.settings import DeviceChoice, PrecisionChoice
 
 UNKNOWN_MEMORY = 4 << 30  # bytes assumed free where the system does not say
 BF16_CAPABILITY = (8, 0)  # CUDA compute capability with bf16 matrix units (Ampere)
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # of a CPU, as torch names them
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Device:
 def choose_device(device: DeviceChoice, precision: PrecisionChoice) -> Device:
     """Device to run on.
 
-    Half precision is chosen for CUDA cards that have bf16 units only: on a CPU without them bf16
-    is several times slower than fp32 (docs/performance.md), and MPS lacks some operations.
+    Half precision is chosen for CUDA cards and CPUs that have bf16 units only: on a CPU without
+    them bf16 is many times slower than fp32 (docs/performance.md), and MPS lacks some operations.
     Raises UsageError for a device that this machine does not have.
     """
     if device == "auto":
@@ -39,7 +40,7 @@ def choose_device(device: DeviceChoice, precision: PrecisionChoice) -> Device:
         chosen, reason = device, "as asked"
         _require(device)
     if precision == "auto":
-        bf16 = chosen == "cuda" and torch.cuda.get_device_capability() >= BF16_CAPABILITY
+        bf16 = _has_bf16_units(chosen)
     else:
         bf16 = precision == "bf16"
         reason += f", {precision} as asked"
@@ -79,6 +80,15 @@ def _best_device() -> tuple[str, str]:
     if torch.backends.mps.is_available():
         return "mps", "Apple GPU"
     return "cpu", f"no GPU found, threads: {torch.get_num_threads()}"
+
+
+def _has_bf16_units(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= BF16_CAPABILITY
+    if device == "cpu":
+        found = torch.cpu.get_capabilities()
+        return any(found.get(name, False) for name in BF16_INSTRUCTIONS)
+    return False
 
 
 def _require(device: str) -> None:

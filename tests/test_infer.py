@@ -9,7 +9,7 @@ from test_models import tiny
 from test_tiles import CPU, frames, shipped_like
 
 from batman_cli.ahead import read_ahead
-from batman_cli.device import Device
+from batman_cli.device import Device, choose_device
 from batman_cli.errors import MemoryExhausted, NotFinite
 from batman_cli.infer import Runner, infer
 from batman_cli.models import State
@@ -107,6 +107,16 @@ def test_half_precision_stays_close() -> None:
     full = list(infer(tiny("3dcnn"), iter(burst), CPU))
     for a, b in zip(full, infer(tiny("3dcnn"), iter(burst), half), strict=True):
         assert float((a - b).square().mean()) < 1e-4  # 40 dB
+
+
+@pytest.mark.parametrize("units", [[], ["avx512_bf16"], ["amx_bf16"]])
+def test_a_processor_computes_in_half_precision_where_it_has_units_for_it(
+    units: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(units, True))
+    assert choose_device("cpu", "auto").bf16 == bool(units)
+    assert not choose_device("cpu", "fp32").bf16
+    assert choose_device("cpu", "bf16").bf16
 
 
 def test_read_ahead_keeps_order_and_raises_in_place() -> None:
