@@ -85,7 +85,7 @@ def enhance(
     fps: Annotated[str, typer.Option(help="Frame rate: auto, 25 or 30000/1001.")] = "auto",
     device: Annotated[DeviceChoice, typer.Option(help="Where the network runs.")] = DEFAULT.device,
     precision: Annotated[
-        PrecisionChoice, typer.Option(help="bf16 is for GPUs; auto knows.")
+        PrecisionChoice, typer.Option(help="auto: bf16 where it is fast.")
     ] = DEFAULT.precision,
     tile: Annotated[
         str, typer.Option(help="Side of a tile in pixels: auto, 0 for none, or a number.")

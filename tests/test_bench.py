@@ -4,6 +4,7 @@ import json
 import math
 import signal
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +30,10 @@ from batman_cli import enhance_frames
 from batman_cli.bench import data, run
 from batman_cli.bench.data import Scene, find_scenes
 from batman_cli.bench.measure import measure
+from batman_cli.bench.plot import Point, alone, scatter
 from batman_cli.bench.scene import FIFTH, Ready, prepare
 from batman_cli.bench.scores import Scores, graded
+from batman_cli.bench.store import REPORTS
 from batman_cli.bench.systems import SYSTEMS, choose
 from batman_cli.bench.tables import TABLES
 from batman_cli.develop import develop, tone_curve
@@ -251,7 +254,7 @@ def test_a_killed_run_goes_on_where_it_was(checkpoints: Checkpoints, tmp_path: P
     _, said = again.communicate(timeout=120)
     assert again.returncode == 0, said
     assert (done[0].read_bytes(), done[0].stat().st_mtime_ns) == first
-    assert names(folder) == ["report.csv", "report.html", "report.json", "report.md", "results"]
+    assert names(folder) == sorted([*REPORTS, "results"])
     whole = start(*words(both(checkpoints), tmp_path / "whole", "--data", pictures))
     whole.communicate(timeout=120)
     resumed, straight = (read_json(f)["scenes"] for f in (folder, tmp_path / "whole"))
@@ -279,6 +282,33 @@ def test_a_report_is_replaced_only_if_that_is_asked(
     assert (folder / "notes.txt").read_text() == "mine"
     both_asked = call(*words(asked, folder, "--overwrite", "--resume"))
     assert both_asked.code == 2
+
+
+def test_a_plot_has_all_systems_and_joins_the_best() -> None:
+    points = [
+        Point("cheap", "#111", 1, 20),
+        Point("best", "#222", 100, 25),
+        Point("beaten", "#333", 1000, 24),
+        Point("nothing learned", "#444", math.nan, 22),
+        Point("failed", "#555", math.nan, math.nan),
+    ]
+    drawing = ET.fromstring(alone(scatter("work", "quality", points)))
+    svg = "{http://www.w3.org/2000/svg}"
+    said = {text.text for text in drawing.iter(f"{svg}text")}
+    assert {"cheap", "best", "beaten", "nothing learned"} <= said
+    assert "failed" not in said
+    circles = {c.get("fill"): (c.get("cx"), c.get("cy")) for c in drawing.iter(f"{svg}circle")}
+    assert circles.keys() == {"#111", "#222", "#333"}
+    (front,) = drawing.iter(f"{svg}polyline")
+    assert front.get("points") == " ".join(",".join(map(str, circles[c])) for c in ("#111", "#222"))
+    (level,) = (line for line in drawing.iter(f"{svg}line") if line.get("stroke") == "#444")
+    ends = level.get("y1"), level.get("y2")
+    assert ends[0] == ends[1]
+    assert float(circles["#222"][1] or 0) < float(ends[0] or 0) < float(circles["#111"][1] or 0)
+
+
+def test_no_plot_is_written_where_nothing_can_be_drawn() -> None:
+    assert alone(scatter("work", "quality", [Point("level", "#444", math.nan, 22)])) == ""
 
 
 def test_another_folder_with_such_a_file_is_left_alone(

@@ -14,6 +14,7 @@ from batman_cli.bench.systems import System
 from batman_cli.bench.tables import TABLES, Column, Row, cells
 
 TEMPLATES = Path(__file__).parent
+QUALITY = "PSNR (dB)"
 
 Shown = Mapping[str, Mapping[str, str]]  # by name: label, picture, clip
 
@@ -92,7 +93,16 @@ def _failed(rows: Sequence[Row]) -> str:
     return f"<h2>Left out</h2><ul>{items}</ul>" if items else ""
 
 
-def _colours(systems: Sequence[System]) -> list[str]:
+def quality_against_work(rows: Sequence[Row]) -> str:
+    """PSNR over multiply-adds, as SVG; systems without any that are learned are levels."""
+    points = [
+        Point(row.label, colour, row.gmac, row.psnr)
+        for row, colour in zip(rows, _colours(rows), strict=True)
+    ]
+    return scatter("GMAC for a frame of 1374 x 918", QUALITY, points)
+
+
+def _colours(systems: Sequence[object]) -> list[str]:
     return [COLOURS[number % len(COLOURS)] for number in range(len(systems))]
 
 
@@ -109,17 +119,15 @@ def _legend(outcome: Outcome, rows: Sequence[Row]) -> str:
 def _plots(outcome: Outcome, rows: Sequence[Row]) -> list[str]:
     colours = _colours(outcome.systems)
     coloured = list(zip(rows, colours, strict=True))
-    y = "PSNR (dB)"
     speed = [Point(row.label, colour, row.ms, row.psnr) for row, colour in coloured]
-    work = [Point(row.label, colour, row.gmac, row.psnr) for row, colour in coloured]
     time = [
         Line(system.label, colour, _over_time(outcome, system))
         for system, colour in zip(outcome.systems, colours, strict=True)
     ]
     plots = (
-        ("Quality against speed", scatter("ms for a frame", y, speed)),
-        ("Quality against work", scatter("GMAC for a frame of 1374 x 918", y, work)),
-        ("Still scenes over time", lines("frame", y, time)),
+        ("Quality against speed", scatter("ms for a frame", QUALITY, speed)),
+        ("Quality against work", quality_against_work(rows)),
+        ("Still scenes over time", lines("frame", QUALITY, time)),
     )
     return [f"<figure><figcaption>{t}</figcaption>{plot}</figure>" for t, plot in plots if plot]
 

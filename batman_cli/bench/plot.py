@@ -10,6 +10,10 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 44  # margins
 LETTER = 6.0  # width of a letter, about
 LINE = 13.0  # height of a line of letters
 TICKS = 6  # at most, about
+ALONE = (  # what a page's style sheet says of plots
+    "<style>text{font:11px sans-serif;fill:#1b1d21}.grid{stroke:#d9dce1}</style>"
+    f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
+)
 # Told apart on white and on black, and by those who see red and green alike (Okabe and Ito 2008,
 # black and yellow replaced).
 COLOURS = (
@@ -51,21 +55,31 @@ class _Axis:
 
 
 def scatter(x_label: str, y_label: str, points: Sequence[Point]) -> str:
-    """Points with their labels over a logarithmic x axis; empty without points."""
-    seen = [p for p in points if p.x > 0 and math.isfinite(p.x) and math.isfinite(p.y)]
+    """Points with their labels over a logarithmic x axis; empty without points.
+
+    A line joins those that none beats with less of x. What has no x, NaN, is a level: a dashed
+    line across.
+    """
+    known = [p for p in points if math.isfinite(p.y)]
+    seen = [p for p in known if p.x > 0 and math.isfinite(p.x)]
     if not seen:
         return ""
+    levels = [p for p in known if math.isnan(p.x)]
     exponents = [math.log10(p.x) for p in seen]
     x = _Axis(min(exponents) - 0.15, max(exponents) + 0.15, LEFT, WIDTH - RIGHT)
-    y = _vertical([p.y for p in seen])
-    parts = [_grid_y(y), _grid_log(x), _names(x_label, y_label)]
+    y = _vertical([p.y for p in known])
+    parts = [_grid_y(y), _grid_log(x), _names(x_label, y_label), _front(seen, x, y)]
     taken: list[tuple[float, float, float]] = []
+    for level in sorted(levels, key=lambda p: -p.y):
+        parts.append(_level(level, y.at(level.y)))
+        parts.append(_label(level.label, LEFT, y.at(level.y) - LINE, taken))
     for point, exponent in sorted(zip(seen, exponents, strict=True), key=lambda pair: -pair[0].y):
         across, down = x.at(exponent), y.at(point.y)
         parts.append(f'<circle cx="{across:.1f}" cy="{down:.1f}" r="5" fill="{point.colour}"/>')
         parts.append(_label(point.label, across, down, taken))
-    told = "; ".join(f"{p.label}: {p.x:.3g}, {p.y:.2f}" for p in seen)
-    return _drawing(f"{x_label} and {y_label}: {told}", parts)
+    told = [f"{p.label}: {p.x:.3g}, {p.y:.2f}" for p in seen]
+    told += [f"{p.label}: {p.y:.2f}" for p in levels]
+    return _drawing(f"{x_label} and {y_label}: {'; '.join(told)}", parts)
 
 
 def lines(x_label: str, y_label: str, curves: Sequence[Line]) -> str:
@@ -85,6 +99,32 @@ def lines(x_label: str, y_label: str, curves: Sequence[Line]) -> str:
         )
     told = "; ".join(f"{c.label}: from {c.values[0]:.2f} to {c.values[-1]:.2f}" for c in seen)
     return _drawing(f"{y_label} over {x_label}: {told}", parts)
+
+
+def alone(drawing: str) -> str:
+    """A plot as a file of its own, on white; empty for an empty one."""
+    head, _, rest = drawing.partition(">")
+    return drawing and f'{head} xmlns="http://www.w3.org/2000/svg">{ALONE}{rest}\n'
+
+
+def _front(points: Sequence[Point], x: _Axis, y: _Axis) -> str:
+    """Through the points of highest y so far, from the least x on."""
+    best = [
+        p
+        for p in points
+        if not any(o.x <= p.x and o.y >= p.y and (o.x, o.y) != (p.x, p.y) for o in points)
+    ]
+    way = " ".join(
+        f"{x.at(math.log10(p.x)):.1f},{y.at(p.y):.1f}" for p in sorted(best, key=lambda p: p.x)
+    )
+    return f'<polyline class="grid" points="{way}" fill="none" stroke-width="2"/>'
+
+
+def _level(point: Point, down: float) -> str:
+    return (
+        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down:.1f}" y2="{down:.1f}" '
+        f'stroke="{point.colour}" stroke-dasharray="4 4"/>'
+    )
 
 
 def _vertical(values: Sequence[float]) -> _Axis:

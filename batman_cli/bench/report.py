@@ -7,7 +7,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from batman_cli import __version__
-from batman_cli.bench.page import page
+from batman_cli.bench.page import page, quality_against_work
+from batman_cli.bench.plot import alone
 from batman_cli.bench.run import Outcome
 from batman_cli.bench.store import REPORTS, to_json, write_whole
 from batman_cli.bench.tables import TABLES, Row, cells, notes_of, rows_of
@@ -15,7 +16,7 @@ from batman_cli.progress import Reporter
 
 
 def write_report(outcome: Outcome, folder: Path, device: str) -> list[Row]:
-    """Writes all four files into the folder. Raises OutputError."""
+    """Writes the files into the folder, the plot if there is one. Raises OutputError."""
     rows = rows_of(outcome)
     notes = [*notes_of(outcome, rows), f"batman {__version__} on {device}."]
     contents = (
@@ -23,9 +24,11 @@ def write_report(outcome: Outcome, folder: Path, device: str) -> list[Row]:
         _json(outcome, rows, notes, device),
         _csv(rows),
         _markdown(rows, notes),
+        alone(quality_against_work(rows)),
     )
     for name, content in zip(REPORTS, contents, strict=True):
-        write_whole(folder / name, content)
+        if content:
+            write_whole(folder / name, content)
     return rows
 
 

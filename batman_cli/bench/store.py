@@ -2,7 +2,7 @@
 
 results/<scene>/<system>.json    what a system left of a scene
 results/<scene>/scene.json       pictures of the scene itself
-report.html, .json, .csv, .md    all of them together, at the end
+report.html, .json, .csv, .md, .svg    all of them together, at the end
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from batman_cli.output import exclusive, hidden, put_in_place, reason
 from batman_cli.shipped import list_models, listed_name, sha256
 
 RESULTS, SCENE = "results", "scene"
-REPORTS = ("report.html", "report.json", "report.csv", "report.md")
+REPORTS = ("report.html", "report.json", "report.csv", "report.md", "report.svg")
 
 
 @contextlib.contextmanager
