@@ -9,6 +9,7 @@ WIDTH, HEIGHT = 440, 320  # of the drawing; at this width letters have their siz
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 44  # margins
 LETTER = 6.0  # width of a letter, about
 LINE = 13.0  # height of a line of letters
+RADIUS = 5  # of a point
 TICKS = 6  # at most, about
 ALONE = (  # what a page's style sheet says of plots
     "<style>text{font:11px sans-serif;fill:#1b1d21}.grid{stroke:#d9dce1}</style>"
@@ -69,13 +70,16 @@ def scatter(x_label: str, y_label: str, points: Sequence[Point]) -> str:
     x = _Axis(min(exponents) - 0.15, max(exponents) + 0.15, LEFT, WIDTH - RIGHT)
     y = _vertical([p.y for p in known])
     parts = [_grid_y(y), _grid_log(x), _names(x_label, y_label), _front(seen, x, y)]
-    taken: list[tuple[float, float, float]] = []
+    seen.sort(key=lambda p: -p.y)
+    places = [(x.at(math.log10(p.x)), y.at(p.y)) for p in seen]
+    taken = [(across - RADIUS, across + RADIUS, down) for across, down in places]
     for level in sorted(levels, key=lambda p: -p.y):
         parts.append(_level(level, y.at(level.y)))
-        parts.append(_label(level.label, LEFT, y.at(level.y) - LINE, taken))
-    for point, exponent in sorted(zip(seen, exponents, strict=True), key=lambda pair: -pair[0].y):
-        across, down = x.at(exponent), y.at(point.y)
-        parts.append(f'<circle cx="{across:.1f}" cy="{down:.1f}" r="5" fill="{point.colour}"/>')
+        parts.append(_label(level.label, WIDTH - RIGHT, y.at(level.y) - LINE, taken))
+    for point, (across, down) in zip(seen, places, strict=True):
+        parts.append(
+            f'<circle cx="{across:.1f}" cy="{down:.1f}" r="{RADIUS}" fill="{point.colour}"/>'
+        )
         parts.append(_label(point.label, across, down, taken))
     told = [f"{p.label}: {p.x:.3g}, {p.y:.2f}" for p in seen]
     told += [f"{p.label}: {p.y:.2f}" for p in levels]
