@@ -95,14 +95,14 @@ def enhance(
         typer.Option(help="hevc10, prores, av1: 10 bit. ffv1: lossless."),
     ] = "h264",
     crf: Annotated[
-        int | None, typer.Option(help="Quality of the codec; smaller is better and larger.")
+        int | None, typer.Option(help="Quality; smaller is better and larger. h264, hevc10, av1.")
     ] = DEFAULT.crf,
     stills: Annotated[Stills | None, typer.Option(help="Also every frame as a file.")] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Plain amplified left, enhanced right.")
     ] = DEFAULT.compare,
     preview: Annotated[
-        int | None, typer.Option(help="Only this frame, from 0, as a PNG beside the output.")
+        int | None, typer.Option(help="Only this frame, from 0, as a PNG; replaces the last.")
     ] = None,
     start: Annotated[int, typer.Option(help="First shot used, from 0.")] = DEFAULT.start,
     stop: Annotated[int | None, typer.Option(help="First shot not used.")] = DEFAULT.stop,
@@ -162,7 +162,9 @@ def simulate(
         str, typer.Option(help="Of a photo: static, pan, shake, roll, zoom, handheld.")
     ] = SCENE.motion,
     objects: Annotated[int, typer.Option(help="Things that cross the scene.")] = SCENE.objects,
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT.  [the picture's, at most 768x512]")] = "",
+    size: Annotated[
+        str, typer.Option(help="WIDTHxHEIGHT.", show_default="a little less, at most 768x512")
+    ] = "",
     file_format: Annotated[
         Literal["arw", "arw-uncompressed", "dng"], typer.Option("--format")
     ] = SCENE.file_format,
@@ -195,7 +197,7 @@ def simulate(
 
 @models_app.command("list")
 def models_list(json: Json = False, debug: Debug = False) -> None:
-    """Name, kind and score of every shipped checkpoint."""
+    """Name and summary of every shipped checkpoint."""
     from batman_cli.commands import list_models_text
 
     with ending(quiet=False, json=json, debug=debug) as reporter:

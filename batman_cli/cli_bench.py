@@ -25,7 +25,7 @@ def bench(
         "report"
     ),
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer, smaller bursts: some three minutes.")
+        bool, typer.Option("--quick", help="Fewer, smaller bursts: a minute or two.")
     ] = False,
     device: Annotated[DeviceChoice, typer.Option(help="Where the networks run.")] = "auto",
     resume: Annotated[

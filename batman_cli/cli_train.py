@@ -48,14 +48,17 @@ def train(
     export: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the best network with models.json and card; alone: of a past run.",
+            help="Folder for the best network, models.json and card; with -o alone, of a past run.",
             show_default="<run>/export",
         ),
     ] = None,
     licence: Annotated[
         str | None, typer.Option(help="For the card: licence of the data.", show_default=False)
     ] = None,
-    model: Annotated[str | None, typer.Option(show_default=_default("model"))] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="3dcnn, clstm or a published one.", show_default=_default("model")),
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Checkpoint to begin from.", show_default="fresh weights")
     ] = None,
@@ -71,7 +74,7 @@ def train(
         typer.Option(help="Bursts a step, over all processes.", show_default=_default("batch")),
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(help="Of a training burst.", show_default=_default("frames"))
+        int | None, typer.Option(help="Of a burst, at most.", show_default=_default("frames"))
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="Pixels, side of a crop.", show_default=_default("size"))
@@ -79,7 +82,10 @@ def train(
     rate: Annotated[
         float | None, typer.Option(help="Highest learning rate.", show_default=_default("rate"))
     ] = None,
-    loss: Annotated[LossKind | None, typer.Option(show_default=_default("loss"))] = None,
+    loss: Annotated[
+        LossKind | None,
+        typer.Option(help="Of developed pictures.", show_default=_default("loss")),
+    ] = None,
     bin: Annotated[
         int | None,
         typer.Option(help="Area average of raw data: 1, 2 or 4.", show_default=_default("bin")),
@@ -93,18 +99,25 @@ def train(
         typer.Option(help="Of unreadable data.", show_default=_default("on_bad_data")),
     ] = None,
     validate_every: Annotated[
-        int | None, typer.Option(help="Steps.", show_default=_default("validate_every"))
+        int | None, typer.Option(help="So many steps.", show_default=_default("validate_every"))
     ] = None,
     save_every: Annotated[
-        int | None, typer.Option(help="Steps.", show_default=_default("save_every"))
+        int | None, typer.Option(help="So many steps.", show_default=_default("save_every"))
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of decoded data.", show_default="<run>/cache")
     ] = None,
-    seed: Annotated[int | None, typer.Option(show_default=_default("seed"))] = None,
-    device: Annotated[DeviceChoice | None, typer.Option(show_default=_default("device"))] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="The same draws the same bursts.", show_default=_default("seed")),
+    ] = None,
+    device: Annotated[
+        DeviceChoice | None,
+        typer.Option(help="What trains.", show_default=_default("device")),
+    ] = None,
     precision: Annotated[
-        PrecisionChoice | None, typer.Option(show_default=_default("precision"))
+        PrecisionChoice | None,
+        typer.Option(help="auto: bf16 where it is fast.", show_default=_default("precision")),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Cores to use, at most.", show_default=_default("threads"))
@@ -119,7 +132,7 @@ def train(
     where nothing else is chosen: the defaults shown here are those of clstm and 3dcnn.
 
     Finer settings (loss terms, schedule, patience and more) have no option but a line in the
-    TOML file of --config: every run leaves its own as train.toml.
+    TOML file of --config: every run leaves its own as train.toml, docs/training.md names them all.
     """
     options = locals()
     names = [field.name for field in fields(TrainSettings) if field.name in options]

@@ -6,6 +6,7 @@ noise. Levels, white balance and colour matrix stay the camera's. The view wande
 of the mosaic, as a hand would let it.
 
     python examples/darken_raw.py bright.dng -o burst/ [--ratio 300] [--shots 8] [--wander 3]
+    batman enhance burst/short/0001 -o out.mp4
 """
 
 import argparse

@@ -203,7 +203,7 @@ def test_the_card_says_what_it_is_and_how_it_was_made(tmp_path: Path) -> None:
         sha256(tmp_path / "mine.safetensors"),
     ):
         assert part in text
-    assert "window of 5 frames" in card(tmp_path, "3dcnn")
+    assert "2 frames of look-ahead" in card(tmp_path, "3dcnn")
 
 
 def test_no_file_tells_where_the_data_lie(tmp_path: Path) -> None:

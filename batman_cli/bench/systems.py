@@ -73,7 +73,7 @@ SYSTEMS = (
         "as the report describes it",
     ),
     System("clstm", "batman clstm", Published(), False, "recurrent"),
-    System("3dcnn", "batman 3dcnn", Published(), False, "a window of five frames"),
+    System("3dcnn", "batman 3dcnn", Published(), False, "two frames of look-ahead"),
 )
 
 

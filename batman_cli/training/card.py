@@ -180,7 +180,9 @@ def _shape(network: Net) -> str:
         return "the average of the frames so far, no delay"
     if isinstance(network, Kpn):
         return f"window of {network.config.frames} frames, {network.delay} of delay"
-    if isinstance(network, Cnn3d | Cnn3dPaper):
+    if isinstance(network, Cnn3d):
+        return f"sliding, {network.delay} frames of look-ahead"
+    if isinstance(network, Cnn3dPaper):
         return f"window of {2 * network.delay + 1} frames, {network.delay} of delay"
     return "recurrent, no delay"
 
