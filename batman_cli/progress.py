@@ -91,11 +91,12 @@ class Reporter:
     def event(self, name: str, fields: Fields) -> None:
         """A JSON line `{"event": name, **fields}` for programs; names need not be UTF-8.
 
-        Fields hold what JSON can, besides that anything else appears as its `str` (paths,
-        fractions). Raises ValueError for numbers that are not finite.
+        Fields hold what JSON can, besides that numbers that are not finite become null and
+        anything else appears as its `str` (paths, fractions).
         """
         if self.json:
-            line = json.dumps({"event": name, **fields}, default=str, allow_nan=False)
+            told = {"event": name, **_finite(fields)}
+            line = json.dumps(told, default=str, allow_nan=False)
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
@@ -142,7 +143,7 @@ class Reporter:
             return f"{done}/{total} {unit}, {note}, {left} left"
 
         def event(done: int, _note: str, fields: Fields) -> None:
-            numbers = {"done": done, "total": total, **_finite(fields)}
+            numbers = {"done": done, "total": total, **fields}
             self.event("progress", {**numbers, "left_s": round(left_s(done), 1)})
 
         def line(done: int, note: str, _fields: Fields) -> None:

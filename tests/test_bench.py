@@ -393,16 +393,40 @@ def test_the_pictures_are_small_and_their_origin_is_told() -> None:
     assert all(path.name in told for path in data.PICTURES)
 
 
-def test_the_datasets_own_vbm4d_pictures_are_taken(tmp_path: Path) -> None:
-    """Linear, amplified, without white balance: developed as every system's frames are."""
-    root = drv_tree(tmp_path / "DRV")
-    name = (root / "test_list.txt").read_text().split()[0]
-    folder = root / "VBM4D_rawRGB" / name
+def denoised_before(root: Path, scene: str) -> tuple[Path, list[tuple[float, float, float]]]:
+    """The folder of V-BM4D's pictures of a scene, even ones, and their levels."""
+    folder = root / "VBM4D_rawRGB" / scene
     folder.mkdir(parents=True)
     levels = [(0.2 + 0.01 * number, 0.3, 0.1) for number in range(8)]
     for number, level in enumerate(levels, 1):
         even = np.broadcast_to(np.rint(65535 * np.array(level)).astype(np.uint16), (64, 96, 3))
         write_png16(folder / f"{number:04d}.png", even)
+    return folder, levels
+
+
+def test_pictures_of_others_have_no_time_and_hold_up_nobody(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    root, folder = drv_tree(tmp_path / "DRV"), tmp_path / "report"
+    first, *_ = (root / "test_list.txt").read_text().split()
+    (root / "test_list.txt").write_text(first)
+    denoised_before(root, first)
+    asked = words(f"vbm4d,clstm={checkpoints['plain']}", folder, "--data", root, "--json")
+    ran = call(*asked)
+    assert ran.code == 0, ran.err
+    told = [json.loads(line) for line in ran.out.splitlines()]
+    times = {event["system"]: event["ms"] for event in told if event["event"] == "result"}
+    assert times.pop("vbm4d") is None
+    assert [ms > 0 for ms in times.values()] == [True]
+    assert call(*asked, "--resume").code == 0
+    assert [row["ms"] == "" for row in read_csv(folder)] == [True, False]
+
+
+def test_the_datasets_own_vbm4d_pictures_are_taken(tmp_path: Path) -> None:
+    """Linear, amplified, without white balance: developed as every system's frames are."""
+    root = drv_tree(tmp_path / "DRV")
+    name = (root / "test_list.txt").read_text().split()[0]
+    folder, levels = denoised_before(root, name)
     scene = next(one for one in find_scenes(root, quick=False) if one.name == name)
     with prepare(scene) as ready:
         first = ready.plan.first

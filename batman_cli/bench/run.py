@@ -1,6 +1,5 @@
 """Every system on every scene; one that fails is named and the rest goes on."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -148,7 +147,7 @@ class _Work:
                 "data": scene.data,
                 "scene": scene.name,
                 "system": system.key,
-                "psnr": psnr if math.isfinite(psnr) else None,
+                "psnr": psnr,
                 "ssim": ssim,
                 "ms": ms,
             },

@@ -97,9 +97,10 @@ class Store:
             frames = tuple(map(_number, score.pop("psnr_frames")))
             scores = {name: _number(value) for name, value in score.items()}
             width, height = fields["size"]
+            cost = dict(fields["cost"])
             return Measured(
                 Score(**scores, psnr_frames=frames),
-                Cost(**fields["cost"]),
+                Cost(_number(cost.pop("ms")), **cost),
                 (width, height),
                 fields["picture"],
                 fields["clip"],

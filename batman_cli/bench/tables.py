@@ -123,7 +123,7 @@ def _row(outcome: Outcome, system: System) -> Row:
         tmae=mean(lambda m: m.score.tmae, "tmae"),
         tmae_published=published.tmae,
         temporal_error=mean(lambda m: m.score.temporal_error, "temporal_error"),
-        ms=_rounded(median(m.cost.ms for m in measured) if measured else math.nan, "ms"),
+        ms=_rounded(_median(m.cost.ms for m in measured), "ms"),
         gmac=mean(lambda m: _number(m.cost.gmac), "gmac"),
         parameters_m=mean(lambda m: m.cost.parameters / 1e6, "parameters_m"),
         memory_mib=_rounded(
@@ -209,6 +209,12 @@ def _mean(values: Iterable[float]) -> float:
     """Over what is defined."""
     defined = [value for value in values if not math.isnan(value)]
     return sum(defined) / len(defined) if defined else math.nan
+
+
+def _median(values: Iterable[float]) -> float:
+    """Of those that are known; NaN without any."""
+    known = [value for value in values if not math.isnan(value)]
+    return median(known) if known else math.nan
 
 
 def _number(value: float | None) -> float:
