@@ -8,6 +8,7 @@ import torch
 from batman_cli.errors import UsageError
 from batman_cli.settings import DeviceChoice, PrecisionChoice
 
+CONTAINER = Path("/sys/fs/cgroup")  # where Linux tells the limits of a container
 UNKNOWN_MEMORY = 4 << 30  # bytes assumed free where the system does not say
 BF16_CAPABILITY = (8, 0)  # CUDA compute capability with bf16 matrix units (Ampere)
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # of a CPU, as torch names them
@@ -50,7 +51,9 @@ def choose_device(device: DeviceChoice, precision: PrecisionChoice) -> Device:
 def free_memory(device: torch.device) -> int:
     """Bytes that can be allocated on the device at present, roughly."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        # What torch holds without using it is free as well.
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + idle
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     return _free_host_memory()
@@ -109,8 +112,11 @@ def _free_host_memory() -> int:
     except (OSError, ValueError, StopIteration):
         return UNKNOWN_MEMORY
     try:
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        return min(free, limit - int((group / "memory.current").read_text()))
+        limit = int((CONTAINER / "memory.max").read_text())
+        used = int((CONTAINER / "memory.current").read_text())
+        # Pages of files count as used, and are given up as soon as somebody wants memory.
+        lines = (CONTAINER / "memory.stat").read_text().splitlines()
+        used -= next((int(x.split()[1]) for x in lines if x.startswith("inactive_file ")), 0)
+        return max(0, min(free, limit - used))
     except (OSError, ValueError):  # no container, or one without a limit
         return free

@@ -44,8 +44,9 @@ class Runner:
     def __init__(self, network: Network, device: Device, *, tile: int | None = None) -> None:
         """Prepare a run.
 
-        tile: side in samples of the planes' grid, 0 for the whole frame; None chooses by free
-        memory and shrinks when an allocation fails. A given size is never changed.
+        tile: side in samples of the planes' grid, 0 for the whole frame; None chooses by the memory
+        that is free at the first frame and shrinks when an allocation fails. A given size is never
+        changed.
         """
         self.network = network
         self.device = device
@@ -66,7 +67,7 @@ class Runner:
         noise = torch.from_numpy(frame.noise).to(target)[None]
         self._size = (planes.shape[-2], planes.shape[-1])
         planes = _pad(planes, self.network.config.multiple)
-        if self.tile is None and self.asked_tile is None:
+        if not self.frames and self.asked_tile is None:
             self.tile = self._fitting_tile(planes.shape[-2], planes.shape[-1])
         self._padded = (planes.shape[-2], planes.shape[-1])
         pictures, self.state = self._finite_run(planes, noise)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from test_models import tiny
 from test_tiles import CPU, frames, shipped_like
 
 from batman_cli.ahead import read_ahead
-from batman_cli.device import Device, choose_device
+from batman_cli.device import Device, choose_device, free_memory
 from batman_cli.errors import MemoryExhausted, NotFinite
 from batman_cli.infer import Runner, infer
 from batman_cli.models import State
@@ -183,6 +184,42 @@ def test_memory_that_runs_out_at_the_last_frames_shrinks_the_tile() -> None:
 def test_nan_in_the_last_frames_is_named() -> None:
     with pytest.raises(NotFinite):
         list(infer(FlushProbe(broken=True), iter(frames(3, 64, 64)), CPU))
+
+
+def test_the_size_of_tiles_is_decided_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that torch keeps for the next frame is no reason to cut that into tiles."""
+    free = [10**12]
+    monkeypatch.setattr("batman_cli.infer.free_memory", lambda _: free[0])
+    runner = Runner(tiny("clstm"), CPU)
+    for frame in frames(2, 720, 720):
+        runner.step(frame)
+        free[0] = 0
+    assert runner.tile is None
+
+
+@pytest.mark.parametrize(
+    ("cached", "expected"), [(0, 100), (700, 800), (10_000, 1000)], ids=["none", "some", "most"]
+)
+def test_cached_pages_of_files_are_free_memory(
+    cached: int, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container of 1000 MiB that uses 900, some of which are pages of the raw files read."""
+    mib = 1 << 20
+    (tmp_path / "memory.max").write_text(f"{1000 * mib}\n")
+    (tmp_path / "memory.current").write_text(f"{900 * mib}\n")
+    stat = f"anon 1\ninactive_file {min(cached, 900) * mib}\nactive_file 5\n"
+    (tmp_path / "memory.stat").write_text(stat)
+    monkeypatch.setattr("batman_cli.device.CONTAINER", tmp_path)
+    assert free_memory(torch.device("cpu")) == expected * mib
+
+
+def test_a_container_that_is_full_has_no_memory_and_not_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("max", "10"), ("current", "20"), ("stat", "")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    monkeypatch.setattr("batman_cli.device.CONTAINER", tmp_path)
+    assert free_memory(torch.device("cpu")) == 0
 
 
 def test_a_tile_is_as_small_as_the_network_needs(monkeypatch: pytest.MonkeyPatch) -> None:
