@@ -31,6 +31,7 @@ class Burst:
 
     sequence: every shot in playing order; a `BadShot` keeps its place only for "repeat"
     shots: the usable ones of `sequence`; at least one
+    near: these and the usable ones between them, each once: neighbours in time for the noise
     bad: every bad shot of the chosen range, also those left out of `sequence`
     fps: frames/s of the video; `fps_reason` and `order_reason` say where they come from
     warnings: whole sentences for the user
@@ -39,6 +40,7 @@ class Burst:
     folder: Path
     sequence: tuple[Item, ...]
     shots: tuple[ShotInfo, ...]
+    near: tuple[ShotInfo, ...]
     bad: tuple[BadShot, ...]
     fps: Fraction
     fps_reason: str
@@ -76,17 +78,21 @@ def open_burst(
     if bad and (on_bad_frame == "stop" or not shots):
         raise _refusal(whole, sequence, bad)
     _refuse_mixture(shots)
+    near = tuple(item for item in whole[start:stop] if isinstance(item, ShotInfo))
+    copies = _copies(near)
+    again = {shot.path for group in copies for shot in group[1:]}
     clock = clock_of(item for item in whole if isinstance(item, ShotInfo))
     fps, fps_reason = (fps, "as given") if fps else frame_rate(clock, step)
     return Burst(
         folder=folder if folder.is_dir() else folder.parent,
         sequence=shots if on_bad_frame == "skip" else tuple(sequence),
         shots=shots,
+        near=tuple(shot for shot in near if shot.path not in again),
         bad=bad,
         fps=fps,
         fps_reason=fps_reason,
         order_reason=order_reason,
-        warnings=(*warnings, *doubts, *pauses(clock), *_uneven(shots), *_duplicates(shots)),
+        warnings=(*warnings, *doubts, *pauses(clock), *_uneven(shots), *_doubled(copies)),
     )
 
 
@@ -212,15 +218,19 @@ def _exposure(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 0.3 else f"1/{1 / seconds:.3g} s"
 
 
-def _duplicates(shots: Sequence[ShotInfo]) -> list[str]:
-    """Doubled shots: equal in size and in both ends, or one name with two raw suffixes."""
-    alike: defaultdict[tuple[str, int, bytes], list[str]] = defaultdict(list)
+def _copies(shots: Sequence[ShotInfo]) -> list[list[ShotInfo]]:
+    """Groups of doubled shots: equal in size and in both ends, or one name with two suffixes."""
+    alike: defaultdict[tuple[str, int, bytes], list[ShotInfo]] = defaultdict(list)
     sizes = Counter(shot.size_bytes for shot in shots)
     for shot in shots:
-        alike["name", 0, bytes(shot.path.with_suffix(""))].append(shown(shot.path.name))
+        alike["name", 0, bytes(shot.path.with_suffix(""))].append(shot)
         if sizes[shot.size_bytes] > 1 and (ends := _hash_of_ends(shot.path)):
-            alike["content", shot.size_bytes, ends].append(shown(shot.path.name))
-    doubles = [" = ".join(names) for names in alike.values() if len(names) > 1]
+            alike["content", shot.size_bytes, ends].append(shot)
+    return [group for group in alike.values() if len(group) > 1]
+
+
+def _doubled(copies: Sequence[Sequence[ShotInfo]]) -> list[str]:
+    doubles = [" = ".join(shown(shot.path.name) for shot in group) for group in copies]
     return [f"The same shot more than once: {_few(doubles)}."] if doubles else []
 
 

@@ -16,6 +16,7 @@ from typing import Self
 import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 
 from batman_cli.errors import BadInput, OutputError
+from batman_cli.output import spelled_out
 
 STALL_S = 60.0  # seconds without any progress after which ffmpeg counts as frozen
 EXIT_S = 5.0  # seconds ffmpeg may take to exit once it has closed a pipe
@@ -54,7 +55,7 @@ def encoders() -> frozenset[str]:
 
 def file_url(path: Path) -> str:
     """The path as ffmpeg takes it literally, whatever dashes, colons or bytes its name holds."""
-    return f"file:{os.path.abspath(path)}"  # noqa: PTH100  (Path.absolute keeps "..")
+    return f"file:{spelled_out(path)}"
 
 
 class Ffmpeg:

@@ -17,6 +17,11 @@ from batman_cli.errors import OutputError
 READABLE_NAME = 120
 
 
+def spelled_out(path: Path) -> Path:
+    """The path from the root, without "..", which has no name; links are not followed."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  (Path.absolute keeps "..")
+
+
 def check_target(path: Path, *, overwrite: bool) -> Path:
     """The absolute path of the file to write, links followed; nothing is written yet.
 

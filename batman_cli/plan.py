@@ -1,16 +1,20 @@
 """All that is decided before the first frame is processed: order, size, ratio and noise."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from batman_cli.amplify import Ratio, choose_ratio, ratio_from_light
 from batman_cli.burst import Burst, open_burst
 from batman_cli.errors import BadInput, BadShot
 from batman_cli.noise import Noise, estimate, estimate_single
+from batman_cli.output import spelled_out
 from batman_cli.pack import Planes, bin_planes, pack
 from batman_cli.raw import RAW_SUFFIXES, ShotInfo, read_info, read_mosaic
 from batman_cli.settings import BINS, MAX_WIDTH, EnhanceSettings, check
+
+_Exposure = tuple[float | None, float | None]  # ISO, seconds
 
 SAMPLE_PLACES = 3  # pairs of neighbouring shots are looked at, over the length of the burst
 BAD_IN_SAMPLE = 8  # unreadable shots that the sample steps over before it gives up
@@ -66,7 +70,8 @@ def make_plan(folder: Path, settings: EnhanceSettings) -> Plan:
     first = burst.shots[0]
     factor = _choose_bin(first, settings.bin)
     alike = _commonest_exposure(burst.shots)
-    sample = _take_sample(alike, factor, stop_at_bad=settings.on_bad_frame == "stop")
+    needed = {shot.path for shot in burst.shots} if settings.on_bad_frame == "stop" else set[Path]()
+    sample = _take_sample(alike, _neighbours(burst.near, alike[0]), factor, needed)
     return Plan(
         burst,
         factor,
@@ -95,25 +100,42 @@ def _choose_bin(shot: ShotInfo, asked: int | None) -> int:
 
 def _commonest_exposure(shots: Sequence[ShotInfo]) -> list[ShotInfo]:
     """The largest group of shots with the same ISO and exposure time, in order."""
-    groups: dict[tuple[float | None, float | None], list[ShotInfo]] = {}
+    groups: dict[_Exposure, list[ShotInfo]] = {}
     for shot in shots:
-        groups.setdefault((shot.iso, shot.exposure_s), []).append(shot)
+        groups.setdefault(_exposure_of(shot), []).append(shot)
     return max(groups.values(), key=len)
 
 
-def _take_sample(shots: Sequence[ShotInfo], factor: int, *, stop_at_bad: bool) -> _Sample:
-    """Pairs of neighbouring shots over the length of the burst; one frame where there is no pair.
+def _exposure_of(shot: ShotInfo) -> _Exposure:
+    return shot.iso, shot.exposure_s
 
-    Raises BadShot at a bad one if `stop_at_bad`, else BadInput if none can be read.
+
+def _neighbours(shots: Sequence[ShotInfo], metered: ShotInfo) -> list[tuple[ShotInfo, ShotInfo]]:
+    """Pairs with the exposure of `metered` that follow each other as closely as any of them."""
+    exposure = _exposure_of(metered)
+    places = [place for place, shot in enumerate(shots) if _exposure_of(shot) == exposure]
+    nearest = min((after - before for before, after in pairwise(places)), default=0)
+    return [(shots[a], shots[b]) for a, b in pairwise(places) if b - a == nearest]
+
+
+def _take_sample(
+    shots: Sequence[ShotInfo],
+    neighbours: Sequence[tuple[ShotInfo, ShotInfo]],
+    factor: int,
+    needed: Set[Path],
+) -> _Sample:
+    """Pairs of neighbours over the length of the burst; one frame of `shots` where there is none.
+
+    Raises BadShot at a bad one of those needed, else BadInput if none can be read.
     """
     pairs: list[tuple[Planes, Planes]] = []
     bad: list[BadShot] = []
-    for start in pair_starts(len(shots)):
+    for start in pair_starts(len(neighbours) + 1):
         try:
-            first, second = (read_planes(shot, factor) for shot in shots[start : start + 2])
+            first, second = (read_planes(shot, factor) for shot in neighbours[start])
             pairs.append((first, second))
         except BadShot as error:
-            if stop_at_bad:
+            if error.path in needed:
                 raise
             bad.append(error)
     if pairs:
@@ -122,7 +144,7 @@ def _take_sample(shots: Sequence[ShotInfo], factor: int, *, stop_at_bad: bool) -
         try:
             return _Sample([read_planes(shot, factor)], [])
         except BadShot as error:
-            if stop_at_bad:
+            if error.path in needed:
                 raise
             bad.append(error)
     raise BadInput("no shot of the burst can be read", str(bad[0]), bad[0].fix)
@@ -144,7 +166,7 @@ def _choose_ratio(
 ) -> Ratio:
     if settings.ratio is not None:
         return Ratio(settings.ratio, "as asked")
-    long_exposure = _long_exposure(folder.absolute())
+    long_exposure = _long_exposure(spelled_out(folder))
     light = light_of(shot)
     if long_exposure is not None and light and (long_light := light_of(long_exposure)):
         exposure = f"{long_exposure.exposure_s:g} s at ISO {long_exposure.iso:g}"

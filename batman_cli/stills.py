@@ -25,6 +25,7 @@ from batman_cli.output import (
     new_part,
     put_in_place,
     reason,
+    spelled_out,
     sync,
 )
 
@@ -108,7 +109,7 @@ class StillsWriter:
 def stills_folder(output: Path, burst: Path) -> Path:
     """The output's name without its suffix, with `_stills` where that is the burst itself."""
     folder = output.with_suffix("")
-    if folder.absolute() == burst.absolute():
+    if spelled_out(folder) == spelled_out(burst):
         return folder.with_name(f"{folder.name}_stills")
     return folder
 

@@ -55,8 +55,8 @@ def test_ratio_comes_from_the_long_exposure_however_the_folder_is_named(
     monkeypatch.chdir(scenes / "short")
     ratios = [make_plan(p, EnhanceSettings()).ratio.value for p in (burst, Path("0001"))]
     monkeypatch.chdir(burst)
-    ratios.append(make_plan(Path(), EnhanceSettings()).ratio.value)
-    assert ratios == pytest.approx([100, 100, 100])
+    ratios += [make_plan(p, EnhanceSettings()).ratio.value for p in (Path(), Path("../0001"))]
+    assert ratios == pytest.approx([100, 100, 100, 100])
 
 
 def test_noise_is_taken_from_shots_of_one_exposure_and_iso(tmp_path: Path) -> None:
@@ -78,6 +78,48 @@ def test_noise_is_taken_from_shots_of_one_exposure_and_iso(tmp_path: Path) -> No
         assert plan.ratio_of(shot) == pytest.approx(plan.ratio.value)
 
 
+def pairs_of_copies(folder: Path) -> None:
+    """Two shots, the first of them twice."""
+    for number in range(2):
+        dark_shot(folder / f"{number:05d}.ARW", iso=6400, exposure_s=1 / 50, gain=6.0, seed=number)
+    (folder / "00000 (1).ARW").write_bytes((folder / "00000.ARW").read_bytes())
+
+
+def test_a_copy_of_a_shot_does_not_look_like_a_burst_without_noise(tmp_path: Path) -> None:
+    pairs_of_copies(tmp_path)
+    plan = make_plan(tmp_path, EnhanceSettings(order="name"))
+    assert len(plan.burst.shots) == 3
+    assert plan.noise.shot == pytest.approx(6.0 / (16300 - 800), rel=0.2)
+
+
+def test_noise_is_taken_from_neighbours_also_where_shots_are_left_out(tmp_path: Path) -> None:
+    """Of a scene that pans, shots far apart show something else."""
+    settings = SimulateSettings(frames=12, width=192, height=128, ratio=100, motion="pan")
+    simulate([data.coffee()[None]], tmp_path, settings)
+    folder = tmp_path / "short" / "0001"
+    whole, part = (make_plan(folder, EnhanceSettings(step=step)) for step in (1, 5))
+    assert len(part.burst.shots) == 3
+    assert part.noise == whole.noise
+
+
+def test_a_damaged_shot_that_is_left_out_does_no_harm(tmp_path: Path) -> None:
+    for number in range(4):
+        dark_shot(
+            tmp_path / f"{number:05d}.ARW", iso=6400, exposure_s=1 / 50, gain=6.0, seed=number
+        )
+    zero_the_pixels(tmp_path / "00001.ARW")
+    plan = make_plan(tmp_path, EnhanceSettings(order="name", step=2))
+    assert plan.noise.shot == pytest.approx(6.0 / (16300 - 800), rel=0.2)
+    with pytest.raises(BadShot, match=r"00001\.ARW"):
+        make_plan(tmp_path, EnhanceSettings(order="name"))
+
+
+def zero_the_pixels(shot: Path) -> None:
+    content = bytearray(shot.read_bytes())
+    content[-SIZE[0] * SIZE[1] :] = bytes(SIZE[0] * SIZE[1])
+    shot.write_bytes(content)
+
+
 def test_a_shot_with_half_the_light_gets_twice_the_ratio(tmp_path: Path) -> None:
     burst_with_a_short_first_shot(tmp_path, shots=5)
     plan = make_plan(tmp_path, EnhanceSettings(order="name"))
@@ -88,10 +130,7 @@ def test_a_shot_with_half_the_light_gets_twice_the_ratio(tmp_path: Path) -> None
 
 def test_a_damaged_first_shot_of_its_own_exposure_can_be_skipped(tmp_path: Path) -> None:
     burst_with_a_short_first_shot(tmp_path, shots=4)
-    first = tmp_path / "00000.ARW"
-    content = bytearray(first.read_bytes())
-    content[-SIZE[0] * SIZE[1] :] = bytes(SIZE[0] * SIZE[1])
-    first.write_bytes(content)
+    zero_the_pixels(tmp_path / "00000.ARW")
     plan = make_plan(tmp_path, EnhanceSettings(order="name", on_bad_frame="skip"))
     assert plan.metered.path.name != "00000.ARW"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batman_cli.errors import BadInput, UsageError
-from batman_cli.output import reason
+from batman_cli.output import reason, spelled_out
 from batman_cli.raw import RAW_SUFFIXES
 from batman_cli.settings import DrvInput, OnBadData
 from batman_cli.timeline import shown
@@ -109,7 +109,7 @@ def _look(data: Sequence[Path]) -> _Found:
     for given in data:
         if not given.exists():
             raise UsageError(f"--data {given}", "it does not exist", "check the spelling")
-        top = Path(os.path.abspath(given))  # noqa: PTH100  (Path.absolute keeps "..")
+        top = spelled_out(given)
         paths = list(_walk(top, set(), found.bad))
         for path in paths:
             real = os.path.realpath(path)
