@@ -11,6 +11,7 @@ from batman_cli.pack import Planes, bin_planes
 MAX_RATIO = 300.0  # SID and SMID cap the ratio here; beyond it little but noise is left
 BRIGHT_PERCENTILE = 98.0  # a candle flame or a lamp covers less than 2 % of the frame
 BRIGHT_LEVEL = 0.7  # linear level that the percentile is brought to; 1 is white
+BURNT_OUT = 0.99  # level from which on a sample counts as at the end of its range
 NOISE_BLOCK = 16  # samples; averaging so many squared leaves the scene, not the noise
 
 
@@ -26,11 +27,15 @@ def amplify(planes: Planes, ratio: float, white_balance: tuple[float, float, flo
     """Linear white-balanced planes, brightened.
 
     planes: (4, h, w) float32 from `pack`; white_balance: multipliers R G B, smallest 1.
-    Returns (4, h, w) float32, 1 = white for every camera, values below 0 and above 1 kept.
+    Returns (4, h, w) float32, 1 = white for every camera, values below 0 and above 1 kept. What is
+    burnt out in the file stays white where a plane gets darker, or lamps would turn magenta.
     """
     red, green, blue = white_balance
     gain = np.array([red, green, green, blue], np.float32) * np.float32(ratio)
-    return (planes * gain[:, None, None]).astype(np.float32, copy=False)
+    brighter = planes * gain[:, None, None]
+    if gain.min() < 1:
+        np.maximum(brighter, 1, out=brighter, where=planes >= BURNT_OUT)
+    return brighter.astype(np.float32, copy=False)
 
 
 def choose_ratio(sample: Sequence[Planes], white_balance: tuple[float, float, float]) -> Ratio:

@@ -27,6 +27,16 @@ def test_noise_does_not_change_the_ratio() -> None:
     assert noisy.value == pytest.approx(clean.value, rel=0.05)
 
 
+@pytest.mark.parametrize("ratio", [0.25, 0.9, 1.0, 3.0])
+def test_what_is_burnt_out_is_white_at_any_ratio(ratio: float) -> None:
+    planes = np.full((4, 2, 2), 0.5, np.float32)
+    planes[:, 0, 0] = 1.0
+    brightened = amplify(planes, ratio, DAYLIGHT)
+    assert (brightened[:, 0, 0] >= 1).all()
+    assert brightened[:, 1, 1] == pytest.approx(ratio * 0.5 * np.array([2, 1, 1, 1.9]))
+    assert planes[:, 0, 0] == pytest.approx(np.ones(4))
+
+
 def test_a_small_lamp_does_not_darken_the_scene() -> None:
     planes = dark_planes(0.01)
     planes[:, 16:32, 16:64] = 1.0
