@@ -56,6 +56,14 @@ def test_a_layer_of_the_3d_head_at_one_point_in_time_has_the_published_cost() ->
     assert multiply_adds(network, 1000, 1000) / 1e6 - more == pytest.approx(318e3, rel=0.01)
 
 
+def test_the_cost_of_smid_after_vbm4d_is_that_of_its_network() -> None:
+    plain, after = (
+        multiply_adds(build("smid", {"width": 2, "input": given}).eval(), 100, 100)
+        for given in ("average", "vbm4d")
+    )
+    assert 0 < after <= plain
+
+
 def test_smid_of_width_13_fits_into_30_megabytes_in_half_precision() -> None:
     with torch.device("meta"):
         assert 2 * parameters(build("smid", {"width": 13})) <= 30e6

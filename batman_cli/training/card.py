@@ -176,6 +176,8 @@ def _limits(network: Net, facts: TrainingFacts) -> list[str]:
 def _shape(network: Net) -> str:
     if isinstance(network, Sid):
         return "each frame by itself, no delay"
+    if isinstance(network, Smid) and network.config.input == "vbm4d":
+        return f"each frame by itself, after V-BM4D, {network.delay} of delay"
     if isinstance(network, Smid):
         return "the average of the frames so far, no delay"
     if isinstance(network, Kpn):
