@@ -18,12 +18,14 @@ from training import SMALL, command, log, photos
 from batman_cli import shipped
 from batman_cli.commands import list_models_text, model_info_text, verify_models
 from batman_cli.develop import develop_unclipped, plain_demosaic
-from batman_cli.models import Kpn
+from batman_cli.models import Kpn, build
 from batman_cli.progress import Reporter
 from batman_cli.settings import PUBLISHED
 from batman_cli.shipped import sha256
 from batman_cli.training.bursts import Burst
 from batman_cli.training.losses import BORDER, Objective, gradients, kpn_error, kpn_loss
+from batman_cli.training.ranks import Ranks
+from batman_cli.training.step import share_statistics
 from batman_cli.weights import load_network, save
 
 
@@ -126,6 +128,23 @@ def test_the_error_counts_squares_and_slopes_but_no_border() -> None:
     changed = ramp.clone()
     changed[..., :BORDER, :] = 9
     assert torch.equal(kpn_error(changed, reference), kpn_error(ramp, reference))
+
+
+def test_processes_share_the_statistics_of_batch_normalisation() -> None:
+    network, other = (build("clstm-paper", {"width": 4, "fused": 2}) for _ in range(2))
+    for number, one in enumerate((network, other)):
+        for values in one.buffers():
+            values.fill_(1.0 + 2 * number)
+    theirs = torch.cat([values.flatten() for values in other.buffers()])
+
+    class Pair(Ranks):
+        """Two processes, of which the other has `other`."""
+
+        def sum(self, values: Tensor) -> Tensor:
+            return values + theirs
+
+    share_statistics(network, Pair(0, 2))
+    assert all(bool((values == 2).all()) for values in network.buffers())
 
 
 def test_gradients_of_kernels_are_those_of_the_loss() -> None:

@@ -122,6 +122,7 @@ def take_step(
     weights = [len(part) / len(drawn) / crew.ranks.world for part in parts]
     flat = _flat(found, weights, crew, share=share, signal=signal)
     crew.ranks.sum(flat)
+    share_statistics(run.network, crew.ranks)
     told = 2 + len(SIGNALS)
     loss, share, *asked = flat[-told:].tolist()
     gradient = flat[:-told]
@@ -198,6 +199,18 @@ def _flat(
     loss = sum(weight * result.loss for result, weight in zip(found, weights, strict=True))
     told = [loss, share if crew.ranks.first else 0.0, *(float(signal == n) for n in SIGNALS)]
     return torch.cat([torch.stack(vectors).sum(0), vectors[0].new_tensor(told)])
+
+
+@torch.no_grad()
+def share_statistics(network: Net, ranks: Ranks) -> None:
+    """Means and variances of batch normalisation, over the bursts of all processes."""
+    statistics = [values for values in network.buffers() if values.is_floating_point()]
+    if ranks.world == 1 or not statistics:
+        return
+    means = ranks.sum(torch.cat([values.flatten() for values in statistics])) / ranks.world
+    sizes = [values.numel() for values in statistics]
+    for values, mean in zip(statistics, means.split(sizes), strict=True):
+        values.copy_(mean.view_as(values))
 
 
 @torch.no_grad()
