@@ -101,15 +101,20 @@ CODECS: dict[str, Codec] = {
 }
 
 
+def known_codec(name: str) -> Codec:
+    """The codec of that name. Raises UsageError for an unknown one."""
+    if name not in CODECS:
+        raise UsageError(f"codec {name}", "unknown", f"Choose one of {', '.join(CODECS)}.")
+    return CODECS[name]
+
+
 def find_codec(name: str, path: Path, crf: int | None) -> Codec:
     """The codec of that name, which can be kept in a file called `path` with quality `crf`.
 
     Raises UsageError for an unknown name, the wrong suffix or a crf it does not take, and
     OutputError where this ffmpeg lacks its encoder.
     """
-    if name not in CODECS:
-        raise UsageError(f"codec {name}", "unknown", f"Choose one of {', '.join(CODECS)}.")
-    codec = CODECS[name]
+    codec = known_codec(name)
     if path.suffix.lower() not in codec.suffixes:
         raise UsageError(
             path.name,

@@ -1,17 +1,18 @@
 """What the commands do between their options and the functions that do the work."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batman_cli.burst import Burst
-from batman_cli.errors import BatmanError, ExitCode, OutputError, UsageError
+from batman_cli.errors import BatmanError, ExitCode, MemoryExhausted, OutputError, UsageError
 from batman_cli.output import reason
 from batman_cli.plan import Plan, make_plan
 from batman_cli.progress import Reporter
 from batman_cli.settings import EnhanceSettings, SimulateSettings
-from batman_cli.shipped import list_models
+from batman_cli.shipped import check_choice, list_models
 from batman_cli.stills import check_stills, read_image, stills_folder, write_png
 from batman_cli.video import CLIP_SUFFIXES, check_output, default_output, read_clip
 
@@ -39,9 +40,11 @@ def run_enhance(command: EnhanceCommand, reporter: Reporter) -> ExitCode:
     Returns PARTIAL if shots or bursts were left out, and the error's code if nothing was made.
     """
     codes: list[ExitCode] = []
+    check_choice(command.settings.model, command.settings.weights)
     for burst, output in zip(command.bursts, _outputs(command), strict=True):
         try:
-            codes.append(_enhance_one(burst, output, command, reporter))
+            with memory_told():
+                codes.append(_enhance_one(burst, output, command, reporter))
         except BatmanError as error:
             if len(command.bursts) == 1:
                 raise
@@ -50,6 +53,21 @@ def run_enhance(command: EnhanceCommand, reporter: Reporter) -> ExitCode:
             codes.append(error.exit_code)
     made_some = {ExitCode.OK, ExitCode.PARTIAL} & set(codes)
     return ExitCode.PARTIAL if made_some and len(set(codes)) > 1 else codes[0]
+
+
+@contextlib.contextmanager
+def memory_told() -> Generator[None]:
+    """A block in which memory that runs out, wherever it does, becomes MemoryExhausted."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        from batman_cli.device import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        why = str(error).partition("\n")[0]
+        fix = "use --bin 2 or 4, or close other programs"
+        raise MemoryExhausted("no memory for a frame", why, fix) from error
 
 
 def run_simulate(

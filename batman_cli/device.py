@@ -10,6 +10,10 @@ from batman_cli.settings import DeviceChoice, PrecisionChoice
 
 CONTAINER = Path("/sys/fs/cgroup")  # where Linux tells the limits of a container
 UNKNOWN_MEMORY = 4 << 30  # bytes assumed free where the system does not say
+NO_MEMORY = (  # in errors of torch that have no type of their own
+    *("DefaultCPUAllocator", "MPS backend out of memory", "CUDA error: out of memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+)
 BF16_CAPABILITY = (8, 0)  # CUDA compute capability with bf16 matrix units (Ampere)
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # of a CPU, as torch names them
 
@@ -63,10 +67,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that an allocation failed, on any device."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "DefaultCPUAllocator" in text or "MPS backend out of memory" in text
-    )
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in NO_MEMORY)
 
 
 def release_memory(device: torch.device) -> None:

@@ -21,9 +21,10 @@ from batman_cli.errors import BadInput, BadShot, UsageError
 from batman_cli.infer import Frame, infer
 from batman_cli.models import Network
 from batman_cli.pack import Planes
-from batman_cli.plan import Plan, make_plan, read_planes
+from batman_cli.plan import Plan, make_plan, read_planes, stopping
 from batman_cli.raw import ShotInfo
 from batman_cli.settings import EnhanceSettings
+from batman_cli.shipped import check_choice
 from batman_cli.stills import StillsWriter, stills_folder
 from batman_cli.video import VideoWriter, default_output
 from batman_cli.weights import load_runnable
@@ -59,6 +60,7 @@ def enhance(
     after each frame. Raises the errors of `batman_cli.errors`; then there is no output.
     """
     settings = settings or EnhanceSettings()
+    check_choice(settings.model, settings.weights)
     run = start(make_plan(Path(folder), settings), settings)
     target = Path(output) if output else default_output(Path(folder), settings.codec)
     return write_video(run, target, on_frame=on_frame)
@@ -125,14 +127,15 @@ def preview(run: "Run", number: int) -> Picture:
     first, stop = max(0, number - PREVIEW_LEAD), number + run.network.delay + 1
     part = plan.burst.sequence[first:stop]
     shots = tuple(shot for shot in part if isinstance(shot, ShotInfo))
-    burst = replace(plan.burst, shots=shots, sequence=part, bad=())
+    bad = tuple(shot for shot in part if isinstance(shot, BadShot))
+    burst = replace(plan.burst, shots=shots, sequence=part, bad=bad)
     stops = run.settings.on_bad_frame == "stop"
     # With every place filled, the picture's index is the shot's.
     settings = run.settings if stops else replace(run.settings, on_bad_frame="repeat")
     short = Run(replace(plan, burst=burst), run.network, run.device, settings)
     with closing(short.pictures()) as pictures:
         picture = next(islice(pictures, number - first, None))
-    run.bad += short.bad
+    run.bad += short.bad[len(bad) :]
     return picture
 
 
@@ -180,7 +183,7 @@ class Run:
                 yield picture
                 last = picture
         if last is None:
-            raise BadInput("no shot of the burst can be read", str(self.bad[0]), self.bad[0].fix)
+            raise BadInput("none of the shots can be read", str(self.bad[0]), self.bad[0].fix)
         yield from [last] * self._repeats_due()
 
     def _repeats_due(self) -> int:
@@ -211,9 +214,7 @@ class Run:
                 yield shot, read_planes(shot, self.plan.bin)
             except BadShot as error:
                 if self.settings.on_bad_frame == "stop":
-                    fix = error.fix or "copy it again"
-                    error.fix = f"{fix}, or go on without it: --on-bad-frame skip (or repeat)"
-                    raise
+                    raise stopping(error) from error
                 self.bad.append(error)
                 yield error
 

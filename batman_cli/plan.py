@@ -92,6 +92,13 @@ def read_planes(shot: ShotInfo, factor: int) -> Planes:
     return bin_planes(pack(mosaic.data, shot.black, shot.white), factor)
 
 
+def stopping(error: BadShot) -> BadShot:
+    """The error of a shot that ends a run, with what can be done instead."""
+    fix = error.fix or "copy it again"
+    more = f"{fix}, or go on without it: --on-bad-frame skip (or repeat)"
+    return BadShot(error.path, error.why, more)
+
+
 def _choose_bin(shot: ShotInfo, asked: int | None) -> int:
     if asked is not None:
         return asked
@@ -136,7 +143,7 @@ def _take_sample(
             pairs.append((first, second))
         except BadShot as error:
             if error.path in needed:
-                raise
+                raise stopping(error) from error
             bad.append(error)
     if pairs:
         return _Sample([frame for pair in pairs for frame in pair], pairs)
@@ -145,7 +152,7 @@ def _take_sample(
             return _Sample([read_planes(shot, factor)], [])
         except BadShot as error:
             if error.path in needed:
-                raise
+                raise stopping(error) from error
             bad.append(error)
     raise BadInput("no shot of the burst can be read", str(bad[0]), bad[0].fix)
 

@@ -55,6 +55,28 @@ def listed_name(name: str) -> str:
     return narrower[0] if name not in models and narrower else name
 
 
+def find_listed(name: str) -> ListedModel:
+    """The shipped checkpoint of a model. Raises WeightsError for an unknown one."""
+    models = list_models()
+    listed = listed_name(name)
+    if listed not in models:
+        raise WeightsError(
+            f"no model '{name}'",
+            f"there are {', '.join([*models, *UNTRAINED])}",
+            "choose one, or give a file with --weights",
+        )
+    return models[listed]
+
+
+def check_choice(model: str, file: Path | None) -> None:
+    """Raises WeightsError for a model or checkpoint that is not there, before any shot is read."""
+    if file is not None:
+        if not file.is_file():
+            raise WeightsError(f"no checkpoint {file}")
+    elif model not in UNTRAINED:
+        find_listed(model)
+
+
 def verify(listed: ListedModel) -> None:
     """Raises WeightsError unless the file is the one that models.json lists."""
     if not listed.file.is_file():

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from batman_cli.codecs import CODECS, Codec, coded_size, encode_arguments, find_codec
+from batman_cli.codecs import CODECS, Codec, coded_size, encode_arguments, find_codec, known_codec
 from batman_cli.errors import BadInput, OutputError, UsageError
 from batman_cli.ffmpeg import Ffmpeg, ffmpeg_path, file_url
 from batman_cli.output import check_target, exclusive, new_part, put_in_place, spelled_out
@@ -26,10 +26,13 @@ FPS_LIMIT = 2**31 - 1  # ffmpeg keeps numerator and denominator in 32 bits
 
 
 def default_output(burst: Path, codec: str) -> Path:
-    """`<burst>.mp4` beside the burst, a folder or one raw file; the suffix goes with the codec."""
+    """`<burst>.mp4` beside the burst, a folder or one raw file; the suffix goes with the codec.
+
+    Raises UsageError for an unknown codec.
+    """
     burst = spelled_out(burst)
     stem = burst.stem if burst.is_file() else burst.name
-    return burst.parent / f"{stem}{CODECS[codec].suffixes[0]}"
+    return burst.parent / f"{stem}{known_codec(codec).suffixes[0]}"
 
 
 def check_output(

@@ -13,7 +13,7 @@ from safetensors.torch import save as save_bytes
 from batman_cli.errors import OutputError, WeightsError
 from batman_cli.models import WITHOUT_WEIGHTS, Net, Runnable, build
 from batman_cli.output import check_target, hidden, reason, sync
-from batman_cli.shipped import list_models, listed_name, verify
+from batman_cli.shipped import find_listed, verify
 
 METADATA_KEY = "batman"  # of the safetensors header: a JSON object {kind, config, facts}
 TRAINING_KEY = "batman-training"  # the same of the state of a training run
@@ -37,15 +37,7 @@ def load_network(model: str | None, *, file: Path | None = None) -> Net:
     """
     if file is not None:
         return _read(file, expected_kind=model)
-    models = list_models()
-    name = listed_name(model or "")
-    if name not in models:
-        raise WeightsError(
-            f"no model '{model}'",
-            f"there are {', '.join([*models, *WITHOUT_WEIGHTS])}",
-            "choose one, or give a file with --weights",
-        )
-    listed = models[name]
+    listed = find_listed(model or "")
     verify(listed)
     return _read(listed.file, expected_kind=listed.kind)
 

@@ -39,7 +39,7 @@ from running import (
 )
 
 from batman_cli import Result, enhance, enhance_frames
-from batman_cli.errors import BadShot
+from batman_cli.errors import BadShot, UsageError
 from batman_cli.settings import EnhanceSettings, SimulateSettings
 from batman_cli.simulate.dng import write_dng
 from batman_cli.simulate.run import simulate
@@ -187,6 +187,11 @@ def test_the_video_lies_beside_the_burst_by_default(
     ran = call("enhance", ".", *tiny(checkpoints), "--codec", "prores")
     assert ran.code == 0
     assert names(tmp_path / "some where") == ["night.1", "night.1.mov", "night.1.mp4"]
+    (burst / "inside").mkdir()
+    monkeypatch.chdir(burst / "inside")
+    ran = call("enhance", "..", *tiny(checkpoints), "--codec", "ffv1")
+    assert ran.code == 0
+    assert "night.1.mkv" in names(tmp_path / "some where")
 
 
 def test_one_raw_file_is_a_burst(
@@ -344,6 +349,44 @@ def test_the_next_preview_replaces_the_last(
     ran = call("enhance", burst, "--preview", "1", "--ratio", "2", *tiny(checkpoints))
     assert ran.code == 0
     assert png(still).mean() < 0.8 * before.mean()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_preview_among_shots_without_a_header_names_them(
+    kind: str, new_burst: NewBurst, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    burst = new_burst(12)
+    for number in range(1, 4):
+        cut(burst / f"{number:05d}.ARW", 3000)
+    asked = ("enhance", burst, "--on-bad-frame", "repeat", *tiny(checkpoints, kind))
+    ran = call(*asked, "--preview", "0")
+    assert ran.code == 3
+    assert "none of the shots can be read" in ran.err
+    assert "00001.ARW" in ran.err
+    ran = call(*asked, "--preview", "3")
+    assert ran.code == 4
+    assert names(tmp_path) == ["burst", "burst_3.png"]
+
+
+def test_memory_that_runs_out_outside_the_network_is_named(
+    new_burst: NewBurst, checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise MemoryError("Unable to allocate 1.2 GiB for an array")
+
+    monkeypatch.setattr("batman_cli.pipeline.develop", exhausted)
+    first, second = new_burst(1, name="one"), new_burst(1, name="two")
+    ran = call("enhance", first, second, "-o", f"{tmp_path / 'videos'}/", *tiny(checkpoints))
+    assert ran.code == 6
+    assert ran.err.count("1.2 GiB") == 2  # the second is tried too
+    assert names(tmp_path / "videos") == []
+
+
+def test_an_unknown_codec_is_wrong_usage_from_python_too(
+    new_burst: NewBurst, checkpoints: Checkpoints
+) -> None:
+    with pytest.raises(UsageError, match="vp9"):
+        enhance(new_burst(1), settings=as_settings(checkpoints, "clstm", codec="vp9"))
 
 
 def test_existing_results_are_safe(

@@ -10,7 +10,7 @@ from test_models import tiny
 from test_tiles import CPU, frames, shipped_like
 
 from batman_cli.ahead import read_ahead
-from batman_cli.device import Device, choose_device, free_memory
+from batman_cli.device import Device, choose_device, free_memory, is_out_of_memory
 from batman_cli.errors import MemoryExhausted, NotFinite
 from batman_cli.infer import Runner, infer
 from batman_cli.models import State
@@ -184,6 +184,21 @@ def test_memory_that_runs_out_at_the_last_frames_shrinks_the_tile() -> None:
 def test_nan_in_the_last_frames_is_named() -> None:
     with pytest.raises(NotFinite):
         list(infer(FlushProbe(broken=True), iter(frames(3, 64, 64)), CPU))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("DefaultCPUAllocator"), False),
+    ],
+)
+def test_lack_of_memory_is_told_from_other_faults(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
 
 
 def test_the_size_of_tiles_is_decided_once(monkeypatch: pytest.MonkeyPatch) -> None:
