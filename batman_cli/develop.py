@@ -70,8 +70,28 @@ def _moved(channel: Tensor, shift: Tensor) -> Tensor:
     return channel
 
 
+def bilinear_demosaic(planes: Tensor) -> Tensor:
+    """RGB (B, 3, 2h, 2w) of planes (B, 4, h, w) at their places in a mosaic that starts on red.
+
+    A colour that a pixel lacks is the mean of those of the 3 x 3 pixels around it that have it, at
+    the border fewer: LibRaw's `lin_interpolate` and `border_interpolate`.
+    """
+    batch, _, height, width = planes.shape
+    known = planes.new_zeros(batch, 3, 2 * height, 2 * width)
+    there = planes.new_zeros(1, 3, 2 * height, 2 * width)
+    for plane, (colour, down, right) in enumerate(((0, 0, 0), (1, 0, 1), (1, 1, 0), (2, 1, 1))):
+        known[:, colour, down::2, right::2] = planes[:, plane]
+        there[:, colour, down::2, right::2] = 1
+    around, number = (functional.avg_pool2d(x, 3, 1, 1) for x in (known, there))
+    return torch.where(there > 0, known, around / number)
+
+
 def plain_demosaic(planes: Tensor) -> Tensor:
-    """Bilinear RGB (B, 3, 2h, 2w) of planes (B, 4, h, w): what is there without any denoising."""
+    """RGB (B, 3, 2h, 2w) of planes (B, 4, h, w), all taken to lie in the middle of their cells.
+
+    For networks to begin with, which learn where red and blue belong; to be looked at, see
+    `bilinear_demosaic`.
+    """
     rgb = torch.stack([planes[:, 0], (planes[:, 1] + planes[:, 2]) / 2, planes[:, 3]], 1)
     return functional.interpolate(rgb, scale_factor=2, mode="bilinear", align_corners=False)
 

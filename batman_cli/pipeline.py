@@ -15,7 +15,7 @@ from torch import Tensor
 
 from batman_cli.ahead import read_ahead
 from batman_cli.amplify import amplify
-from batman_cli.develop import develop, plain_demosaic, registered, to_uint16
+from batman_cli.develop import bilinear_demosaic, develop, registered, to_uint16
 from batman_cli.device import Device, choose_device
 from batman_cli.errors import BadInput, BadShot, UsageError
 from batman_cli.infer import Frame, infer
@@ -238,7 +238,7 @@ class Run:
         turns = QUARTER_TURNS[self.plan.first.orientation]
         picture = np.rot90(to_uint16(develop(registered(rgb, self._bin), self._matrix)), turns)
         if planes is not None:
-            plain = plain_demosaic(torch.from_numpy(planes).to(rgb)[None])[0]
-            left = np.rot90(to_uint16(develop(plain, self._matrix)), turns)
+            plain = bilinear_demosaic(torch.from_numpy(planes).to(rgb)[None])[0]
+            left = np.rot90(to_uint16(develop(registered(plain, self._bin), self._matrix)), turns)
             picture = np.concatenate([left, picture], 1)
         return np.ascontiguousarray(picture)

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from batman_cli.amplify import amplify
 from batman_cli.cli import app
-from batman_cli.develop import develop, plain_demosaic, to_uint16
+from batman_cli.develop import bilinear_demosaic, develop, to_uint16
 from batman_cli.errors import BadShot
 from batman_cli.pack import Planes
 from batman_cli.plan import make_plan, read_planes
@@ -173,7 +173,7 @@ def plainly(folder: Path, settings: EnhanceSettings) -> list[Picture]:
     """The frames of a burst amplified and demosaiced, and nothing more."""
     matrix = torch.tensor(make_plan(folder, settings).first.color_matrix)
     return [
-        to_uint16(develop(plain_demosaic(torch.from_numpy(planes)[None])[0], matrix))
+        to_uint16(develop(bilinear_demosaic(torch.from_numpy(planes)[None])[0], matrix))
         for planes, _ in _amplified(folder, settings)
     ]
 

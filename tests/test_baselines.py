@@ -8,7 +8,7 @@ from test_models import BASELINES, burst, stream, tiny
 from test_tiles import CPU, frames
 from torch import Tensor, nn
 
-from batman_cli.develop import plain_demosaic
+from batman_cli.develop import bilinear_demosaic
 from batman_cli.infer import infer
 from batman_cli.models import ClstmPaper, Cnn3dPaper, Kpn, Sid, Smid, Vbm4d, Vbm4dConfig, build
 from batman_cli.models.blocks import square
@@ -167,7 +167,7 @@ def test_kpn_sums_eight_frames_around_each_under_its_kernels(count: int) -> None
     for window, picture in zip(windows(planes, 4, 3), pictures, strict=True):
         estimates = network.estimates(window, noise)
         assert estimates.shape == (1, 8, 4, 32, 64)
-        assert torch.allclose(picture, plain_demosaic(estimates.mean(1)), atol=1e-6)
+        assert torch.allclose(picture, bilinear_demosaic(estimates.mean(1)), atol=1e-6)
 
 
 @torch.no_grad()
@@ -180,7 +180,7 @@ def test_kpn_of_even_kernels_is_the_mean_over_frames_and_5_by_5() -> None:
     nn.init.constant_(network.last.bias, 1 / 200)
     level = torch.tensor([0.5, -0.2, 0.1, 3.0])[:, None, None]
     constant = level.expand(8, 1, 4, 32, 64)
-    expected = plain_demosaic(constant[0])
+    expected = bilinear_demosaic(constant[0])
     for picture in stream(network, constant, burst(1)[1]):
         assert torch.allclose(picture, expected, atol=1e-5)
     noisy, noise = burst(8)

@@ -17,7 +17,7 @@ from training import SMALL, command, log, photos
 
 from batman_cli import shipped
 from batman_cli.commands import list_models_text, model_info_text, verify_models
-from batman_cli.develop import develop_unclipped, plain_demosaic
+from batman_cli.develop import bilinear_demosaic, develop_unclipped
 from batman_cli.models import Kpn, build
 from batman_cli.progress import Reporter
 from batman_cli.settings import PUBLISHED
@@ -166,7 +166,7 @@ def test_the_picture_of_the_loss_is_that_of_the_stream() -> None:
         for frame in burst.planes.unbind(1):
             picture, state = network.step(frame, burst.noise, state)
             shown += [] if picture is None else [picture]
-        direct = plain_demosaic(network.estimates(burst.planes, burst.noise).mean(1))
+        direct = bilinear_demosaic(network.estimates(burst.planes, burst.noise).mean(1))
     assert torch.allclose(shown[4], direct, atol=1e-6)
 
 

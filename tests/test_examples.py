@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from conftest import NewBurst
 from running import ROOT, batman, names, probe
 
 from batman_cli.burst import open_burst
+from batman_cli.settings import TrainSettings, check_training
+from batman_cli.training.config import read_config
 
 
 def test_the_example_burst_is_one() -> None:
@@ -36,6 +39,11 @@ def test_the_python_example_runs_as_it_stands(new_burst: NewBurst, tmp_path: Pat
     assert "3/3" in done.stdout
     assert names(tmp_path) == ["burst", "python_api.mp4"]
     assert probe(tmp_path / "python_api.mp4").frames == 3
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "examples").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_recipe_names_settings_that_exist(recipe: Path) -> None:
+    check_training(replace(TrainSettings(data=(ROOT,)), **read_config(recipe)))
 
 
 @pytest.mark.slow

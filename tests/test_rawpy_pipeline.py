@@ -10,12 +10,8 @@ from conftest import Scenes, samples
 from numpy.typing import NDArray
 
 from batman_cli.amplify import amplify
-from batman_cli.develop import develop
-from batman_cli.models.rawpy_pipeline import (
-    RawpyPipeline,
-    RawpyPipelineConfig,
-    bilinear_demosaic,
-)
+from batman_cli.develop import bilinear_demosaic, develop
+from batman_cli.models.rawpy_pipeline import RawpyPipeline, RawpyPipelineConfig
 from batman_cli.pack import pack
 from batman_cli.raw import read_mosaic
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from batman_cli.develop import plain_demosaic
+from batman_cli.develop import bilinear_demosaic
 from batman_cli.device import Device
 from batman_cli.infer import Frame, infer
 from batman_cli.metrics import psnr
@@ -167,7 +167,7 @@ def test_as_many_pictures_as_frames_for_any_length(frames: int) -> None:
 def test_pictures_are_the_demosaiced_planes() -> None:
     network, frames = Vbm4d(FAST), noisy(clip(1, size=(24, 32)))
     _, state = network.step(frames[0], WHITE_NOISE, None)
-    assert torch.equal(network.flush(state)[0], plain_demosaic(denoised(network, frames)[0]))
+    assert torch.equal(network.flush(state)[0], bilinear_demosaic(denoised(network, frames)[0]))
 
 
 def test_a_stream_knows_of_a_burst_what_a_filter_of_all_of_it_would() -> None:

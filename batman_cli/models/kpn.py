@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from batman_cli.develop import plain_demosaic
+from batman_cli.develop import bilinear_demosaic
 from batman_cli.models.blocks import conv3
 from batman_cli.models.grid import enlarged
 from batman_cli.models.state import State
@@ -112,7 +112,7 @@ class Kpn(nn.Module):
 
     def _render(self, window: Sequence[Tensor], noise: Tensor) -> Tensor:
         """Picture (B, 3, 2h, 2w) linear camera RGB of the centre of a window."""
-        return plain_demosaic(self._estimates(torch.stack(list(window), 1), noise).mean(1))
+        return bilinear_demosaic(self._estimates(torch.stack(list(window), 1), noise).mean(1))
 
     def _estimates(self, window: Tensor, noise: Tensor) -> Tensor:
         """`estimates` with the deviation (B, 4, h, w) of the centre's noise; planes are gray."""

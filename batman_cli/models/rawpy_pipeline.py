@@ -2,10 +2,9 @@
 
 from dataclasses import asdict, dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from batman_cli.develop import bilinear_demosaic
 from batman_cli.models.state import State
 
 
@@ -51,19 +50,3 @@ class RawpyPipeline(nn.Module):
     def flush(self, state: State) -> list[Tensor]:
         """No frame is ever held back."""
         return []
-
-
-def bilinear_demosaic(planes: Tensor) -> Tensor:
-    """RGB (B, 3, 2h, 2w) of planes (B, 4, h, w) at their places in a mosaic that starts on red.
-
-    A colour that a pixel lacks is the mean of those of the 3 x 3 pixels around it that have it, at
-    the border fewer: LibRaw's `lin_interpolate` and `border_interpolate`.
-    """
-    batch, _, height, width = planes.shape
-    known = planes.new_zeros(batch, 3, 2 * height, 2 * width)
-    there = planes.new_zeros(1, 3, 2 * height, 2 * width)
-    for plane, (colour, down, right) in enumerate(((0, 0, 0), (1, 0, 1), (1, 1, 0), (2, 1, 1))):
-        known[:, colour, down::2, right::2] = planes[:, plane]
-        there[:, colour, down::2, right::2] = 1
-    around, number = (functional.avg_pool2d(x, 3, 1, 1) for x in (known, there))
-    return torch.where(there > 0, known, around / number)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from batman_cli.develop import plain_demosaic
+from batman_cli.develop import bilinear_demosaic
 from batman_cli.models.anscombe import stabilised, unstabilised
 from batman_cli.models.shrink import Total, Volumes, hard_threshold, wiener_shrink
 from batman_cli.models.state import State
@@ -103,7 +103,7 @@ class Vbm4d(nn.Module):
         planes: (B, 4, h, w) amplified linear; noise: (B, 2, 4).
         """
         denoised, state = self.step_planes(planes, noise, state)
-        return None if denoised is None else plain_demosaic(denoised), state
+        return None if denoised is None else bilinear_demosaic(denoised), state
 
     @torch.no_grad()
     def step_planes(
@@ -127,7 +127,7 @@ class Vbm4d(nn.Module):
 
     def flush(self, state: State) -> list[Tensor]:
         """Pictures of the last `delay` frames (fewer for a shorter burst)."""
-        return [plain_demosaic(planes) for planes in self.flush_planes(state)]
+        return [bilinear_demosaic(planes) for planes in self.flush_planes(state)]
 
     @torch.no_grad()
     def flush_planes(self, state: State) -> list[Tensor]:

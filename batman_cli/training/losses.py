@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from batman_cli.develop import develop_unclipped, plain_demosaic, registered
+from batman_cli.develop import bilinear_demosaic, develop_unclipped, registered
 from batman_cli.models import Kpn, Net
 from batman_cli.models.state import State
 from batman_cli.settings import LossKind
@@ -116,7 +116,7 @@ def kpn_loss(network: Kpn, burst: Burst, share: float, *, bf16: bool = False) ->
         estimates = network.estimates(burst.planes[:, places], burst.noise).float()
 
     def error(planes: Tensor) -> Tensor:
-        rgb = registered(plain_demosaic(planes), burst.bin)
+        rgb = registered(bilinear_demosaic(planes), burst.bin)
         return kpn_error(develop_unclipped(rgb, burst.matrix), burst.reference[:, centre])
 
     each = torch.stack([error(estimate) for estimate in estimates.unbind(1)]).sum()

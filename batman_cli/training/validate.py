@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from batman_cli.develop import develop, plain_demosaic, registered
+from batman_cli.develop import bilinear_demosaic, develop, registered
 from batman_cli.metrics import psnr, ssim, tpsnr
 from batman_cli.models import Net
 from batman_cli.training.bursts import Stock, draw, shoot
@@ -71,7 +71,7 @@ def _judge(network: Net, stock: Stock, number: int, size: int, crew: Crew) -> _J
     rgb, _ = pictures_of(network, planes, noise, bf16=crew.device.bf16)
     pictures = develop(registered(torch.cat(rgb).cpu(), burst.bin), burst.matrix)
     references = burst.reference.clamp(0, 1)
-    plain = develop(plain_demosaic(burst.planes[FIFTH][None])[0], burst.matrix)
+    plain = develop(bilinear_demosaic(burst.planes[FIFTH][None])[0], burst.matrix)
     return _Judged(
         min(psnr(pictures[FIFTH], references[FIFTH]), PERFECT),
         ssim(pictures[FIFTH], references[FIFTH]),

@@ -7,7 +7,7 @@ from bursts import Batch
 from recipe import FRAMES, Recipe, Shown
 from torch import Tensor
 
-from batman_cli.develop import develop_unclipped, plain_demosaic
+from batman_cli.develop import bilinear_demosaic, develop_unclipped
 from batman_cli.models import ClstmPaper, Cnn3dPaper, Kpn, Net, Sid, Smid
 from batman_cli.models.fusion import merge, single
 from batman_cli.settings import PUBLISHED
@@ -28,7 +28,7 @@ def show(network: Net, batch: Batch) -> Shown:
     """Pictures of the frame in the middle."""
     with _half_precision(batch):
         if isinstance(network, Kpn):
-            picture = plain_demosaic(network.estimates(batch.planes, batch.noise).mean(1))
+            picture = bilinear_demosaic(network.estimates(batch.planes, batch.noise).mean(1))
         else:
             picture = _pictures(network, batch)[CENTRE]
     return Shown(picture.float(), batch.reference[:, CENTRE], batch.matrix)
@@ -113,7 +113,7 @@ def _kpn_loss(network: Kpn, batch: Batch, share: Tensor) -> Tensor:
         estimates = network.estimates(batch.planes, batch.noise)
 
     def error(planes: Tensor) -> Tensor:
-        picture = develop_unclipped(plain_demosaic(planes.float()), batch.matrix)
+        picture = develop_unclipped(bilinear_demosaic(planes.float()), batch.matrix)
         return kpn_error(picture, batch.reference[:, CENTRE])
 
     each = torch.stack([error(estimate) for estimate in estimates.unbind(1)]).sum()
