@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from batman_cli.device import Device, free_memory, is_out_of_memory, release_memory
 from batman_cli.errors import MemoryExhausted, NotFinite
@@ -186,10 +185,16 @@ def infer(
 
 
 def _pad(planes: Tensor, multiple: int) -> Tensor:
-    """Sides made a multiple by replicating the right and bottom edge."""
-    height, width = planes.shape[-2:]
-    rest = (0, -width % multiple, 0, -height % multiple)
-    return functional.pad(planes, rest, mode="replicate") if any(rest) else planes
+    """Sides made a multiple, by a mirror at the right and bottom edge.
+
+    Noise that is repeated along a side does not average out, and would be taken for the scene.
+    """
+    for axis in (-2, -1):
+        side = planes.shape[axis]
+        if rest := -side % multiple:
+            at = torch.arange(side + rest, device=planes.device) % (2 * side)
+            planes = planes.index_select(axis, torch.minimum(at, 2 * side - 1 - at))
+    return planes
 
 
 def _cut_state(state: State | None, tile: Tile, height: int) -> State | None:

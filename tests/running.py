@@ -15,7 +15,6 @@ import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 from typer.testing import CliRunner
 
 from batman_cli.amplify import amplify
@@ -158,10 +157,9 @@ def directly(folder: Path, settings: EnhanceSettings) -> list[Picture]:
     state = None
     with torch.inference_mode():
         for planes, noise in _amplified(folder, settings):
-            height, width = planes.shape[1:]
-            rest = (0, -width % 32, 0, -height % 32)
-            padded = functional.pad(torch.from_numpy(planes)[None], rest, mode="replicate")
-            result, state = network.step(padded, torch.from_numpy(noise)[None], state)
+            rest = [(0, -side % 32) for side in planes.shape[1:]]
+            padded = torch.from_numpy(np.pad(planes, [(0, 0), *rest], mode="symmetric"))
+            result, state = network.step(padded[None], torch.from_numpy(noise)[None], state)
             results += [] if result is None else [result]
         assert state is not None
         results += network.flush(state)

@@ -12,8 +12,8 @@ from test_tiles import CPU, frames, shipped_like
 from batman_cli.ahead import read_ahead
 from batman_cli.device import Device, choose_device, free_memory, is_out_of_memory
 from batman_cli.errors import MemoryExhausted, NotFinite
-from batman_cli.infer import Runner, infer
-from batman_cli.models import State
+from batman_cli.infer import Frame, Runner, infer
+from batman_cli.models import State, build
 
 
 class Failing:
@@ -118,6 +118,18 @@ def test_a_processor_computes_in_half_precision_where_it_has_units_for_it(
     assert choose_device("cpu", "auto").bf16 == bool(units)
     assert not choose_device("cpu", "fp32").bf16
     assert choose_device("cpu", "bf16").bf16
+
+
+def test_noise_at_the_edges_is_no_more_than_elsewhere() -> None:
+    """A frame whose sides fit no network is continued so that noise still averages out there."""
+    torch.manual_seed(2)
+    network = build("clstm", {"widths": (8, 8, 8, 8), "head": 4}).eval()  # adds nothing, untrained
+    planes = (0.2 + 0.1 * torch.randn(4, 11 + 3 * 32, 160)).numpy()
+    noise = torch.tensor([[0.0] * 4, [0.01] * 4]).numpy()
+    picture = Runner(network, CPU).step(Frame(planes, noise))
+    assert picture is not None
+    error = (picture - 0.2).square().mean((0, 2)).sqrt()  # of each row
+    assert float(error[-2:].mean()) < 3 * float(error[32:-64].mean())
 
 
 def test_read_ahead_keeps_order_and_raises_in_place() -> None:
