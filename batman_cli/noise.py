@@ -70,7 +70,7 @@ def estimate(pairs: Sequence[tuple[Planes, Planes]]) -> Noise:
 
     pairs: each two (4, h, w) float32 planes before amplification, of the same size.
     """
-    shot, read = _photon_transfer([_measured(*_aligned(*pair)) for pair in pairs])
+    shot, read = _photon_transfer([_measured(*_aligned(*pair)) for pair in pairs], frames=2)
     count = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''} of frames"
     return Noise(shot, read, f"photon transfer over {count}")
 
@@ -79,7 +79,7 @@ def estimate_single(planes: Planes) -> Noise:
     """Noise from one frame (4, h, w): what its 3x3 mean leaves, in the smoothest blocks."""
     square = _blocks(_high_pass(planes) ** 2)
     level = _blocks(planes)
-    shot, read = _photon_transfer([_Blocks(level, _box(level), square, square)])
+    shot, read = _photon_transfer([_Blocks(level, _box(level), square, square)], frames=1)
     return Noise(shot, read, "high-pass residuals of one frame")
 
 
@@ -150,8 +150,11 @@ def _of_others(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
     return (blocks.sum(0) - blocks) / 3
 
 
-def _photon_transfer(measured: Sequence[_Blocks]) -> tuple[float, float]:
-    """Shot and read noise of blocks, both at least physically possible."""
+def _photon_transfer(measured: Sequence[_Blocks], *, frames: int) -> tuple[float, float]:
+    """Shot and read noise of blocks, both at least physically possible.
+
+    frames: that a block's level is the mean of.
+    """
     level, around, square, unrest = (
         np.concatenate([part.reshape(4, -1) for part in parts], 1)
         for parts in zip(*measured, strict=True)
@@ -172,11 +175,15 @@ def _photon_transfer(measured: Sequence[_Blocks]) -> tuple[float, float]:
         return 0.0, MIN_VARIANCE
     x = (level * quiet).sum(1)[used] / count[used]
     variance = (square * quiet).sum(1)[used] / count[used]
-    return _lower_line(x, np.maximum(variance, MIN_VARIANCE), count[used])
+    return _lower_line(x, np.maximum(variance, MIN_VARIANCE), count[used], frames=frames)
 
 
 def _lower_line(
-    level: NDArray[np.float64], variance: NDArray[np.float64], count: NDArray[np.int64]
+    level: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    count: NDArray[np.int64],
+    *,
+    frames: int,
 ) -> tuple[float, float]:
     """Slope and intercept of variance against level, over groups of `count` blocks.
 
@@ -190,7 +197,7 @@ def _lower_line(
     weight = samples / variance**2
     slope, intercept = 0.0, 0.0
     for turn in range(ROUNDS + 1):
-        slope, intercept = _line(level, variance, weight, line / (2 * samples))
+        slope, intercept = _line(level, variance, weight, line / (frames * samples))
         line = np.maximum(slope * level + intercept, variance.min())  # levels may be below 0
         above = (variance - line) / (line * np.sqrt(SPREAD / samples))
         trust = above < OUTLIER if turn == ROUNDS - 1 else 1 / (1 + np.maximum(above, 0) ** 2)

@@ -52,7 +52,8 @@ def compare(model: str, stock: Stock, crew: Crew) -> str:
         making.append(step.making)
 
     def plain() -> None:
-        found, _ = gradients(run.network, ready, Objective("l1", 0.0, 0.0, None, settings.graded))
+        objective = Objective("l1", 0.0, 0.0, None, settings.graded)
+        found, _ = gradients(run.network, ready, objective, bf16=crew.device.bf16)
         for parameter, gradient in zip(run.network.parameters(), found, strict=True):
             parameter.grad = gradient
         run.optimiser.step()

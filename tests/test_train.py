@@ -1,6 +1,7 @@
 """`batman train`: from a folder of pictures to a checkpoint that `batman enhance` uses."""
 
 import json
+import math
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -335,6 +336,33 @@ def test_a_step_does_not_depend_on_how_many_threads_share_it(
 
     for one, other in zip(stepped(1), stepped(threads), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_without_effect_leaves_the_statistics_as_they_were(
+    stock: Stock,
+) -> None:
+    """Of batch normalisation, which are no weights: NaN in them would never leave again."""
+    settings = TrainSettings(batch=2, size=64, frames=2, graded=2)
+    sizes = {"width": 4, "fused": 2}
+    run = new_run(
+        "clstm-paper",
+        sizes,
+        optimiser="adamw",
+        rate=1.0,
+        weight_decay=0,
+        seed=1,
+        start=None,
+        to=CPU,
+    )
+    next(iter(run.network.parameters())).data.fill_(math.nan)
+    before = [values.clone() for values in run.network.buffers()]
+    with ThreadPoolExecutor(1) as pool:
+        crew = Crew(pool, 1, choose_device("cpu", "fp32"), Ranks())
+        drawn = next(draws(stock, settings, 0, Ranks(), delay=0))
+        take_step(run, drawn, settings, crew, share=0.0, signal=None)
+    assert run.position.skipped == 1
+    assert before
+    assert all(map(torch.equal, before, run.network.buffers()))
 
 
 def test_the_rate_rises_and_falls() -> None:

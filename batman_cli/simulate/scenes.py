@@ -27,7 +27,7 @@ def srgb_to_linear(image: Tensor) -> Tensor:
 
 
 def camera_path(motion: str, frames: int, generator: torch.Generator) -> Tensor:
-    """(T, 4): x and y in pixels, roll in radians, ln scale; zero at the middle of the burst.
+    """(T, 4): x and y in pixels, roll in radians, ln scale; near zero at the middle of the burst.
 
     motion: one of MOTIONS; "handheld" is a slow pan with shake, roll and zoom together.
     """

@@ -117,6 +117,7 @@ def take_step(
         settings.graded,
         share,
     )
+    statistics = [values.clone() for values in run.network.buffers()]
     jobs = [crew.pool.submit(_compute, run.network, part, objective, crew.device) for part in parts]
     found = [job.result() for job in jobs]
     weights = [len(part) / len(drawn) / crew.ranks.world for part in parts]
@@ -135,6 +136,8 @@ def take_step(
         gradient *= min(1.0, settings.clip_gradient / (norm + 1e-12))
         _apply(run, gradient, rate, settings.average)
     else:
+        for values, before in zip(run.network.buffers(), statistics, strict=True):
+            values.copy_(before)  # of batch normalisation, which has seen what is left out
         run.position.skipped += 1
         run.position.skipped_in_a_row += 1
     making = max(result.making for result in found)
