@@ -73,7 +73,8 @@ class TiffImage:
     offsets: tuple[int, ...]  # first byte of each strip or tile
     byte_counts: tuple[int, ...]
     # Where the file states the height or a multiple of it: (place, struct format, units per row).
-    # Empty unless the picture is one strip of rows of equal length.
+    # Empty unless the picture is one strip of rows of equal length; also where masked pixels, which
+    # lie beside all of them, tell black.
     heights: tuple[tuple[int, str, int], ...] = ()
     black: BlackLevels | None = None  # of a DNG; None where that is not all there is to black
 
@@ -274,7 +275,7 @@ def _black(ifd: Ifd) -> BlackLevels | None:
 
 def _heights(ifd: Ifd) -> tuple[tuple[int, str, int], ...]:
     height, counts = int(_number(ifd, _HEIGHT)), _numbers(ifd, _STRIP_BYTE_COUNTS)
-    if height == 0 or len(counts) != 1 or int(counts[0]) % height:
+    if height == 0 or len(counts) != 1 or int(counts[0]) % height or _MASKED_AREAS in ifd:
         return ()
     rows, size, active = ifd[_HEIGHT], ifd[_STRIP_BYTE_COUNTS], ifd.get(_ACTIVE_AREA)
     found = [(rows.place, rows.form, 1), (size.place, size.form, int(counts[0]) // height)]

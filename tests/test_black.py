@@ -86,3 +86,15 @@ def test_levels_far_from_those_decoded_are_not_used() -> None:
     assert stated.at(0, 0, decoded=(1000, 2000, 2000, 3000)) == (1000, 2000, 2000, 3000)
     assert stated.at(0, 0, decoded=(0, 0, 0, 0)) == (0.25, 0.5, 0.5, 0.75)
     assert stated.at(1, 0, decoded=(0, 0, 0, 0)) == (0.5, 0.75, 0.25, 0.5)
+
+
+def test_black_of_masked_pixels_is_that_of_all_their_rows(tmp_path: Path) -> None:
+    mosaic = dark(200, 240)
+    mosaic[:, :16] = 800 + np.arange(200)[:, None] // 2  # the mask drifts from top to bottom
+    area = Tag(50829, Kind.LONG, [0, 16, 200, 240])
+    mask = Tag(50830, Kind.LONG, [0, 0, 200, 14])
+    for more in ((), (repeat(2, 2), Tag(50714, Kind.RATIONAL, [800.5] * 4))):
+        tagged_dng(tmp_path / "a.dng", mosaic, area, mask, *more)
+        info = read_info(tmp_path / "a.dng")
+        assert info == read_mosaic(tmp_path / "a.dng").info
+        assert info.black == pytest.approx([849.5] * 4, abs=1)
