@@ -12,6 +12,7 @@ import numpy as np
 import rawpy
 from numpy.typing import NDArray
 
+from batman_cli.black import CellLevels
 from batman_cli.color import color_matrix, white_balance
 from batman_cli.damage import constant_rows, contradicts_levels, damaged_arw2
 from batman_cli.errors import BadShot, MemoryExhausted
@@ -20,6 +21,7 @@ from batman_cli.rawfile import (
     HEAD_ROWS,
     RawFile,
     check_complete,
+    largest,
     plain,
     read_file,
     read_head,
@@ -59,7 +61,7 @@ class ShotInfo:
     width: int  # px of the mosaic, even
     height: int
     pattern: str  # CFA of the visible area as stored: RGGB, GRBG, GBRG or BGGR
-    black: tuple[float, float, float, float]  # raw units, R G1 G2 B of the cell that starts on red
+    black: CellLevels  # raw units, fractions where the file states them
     white: float  # raw units
     white_balance: tuple[float, float, float]  # as-shot multipliers R G B, the smallest is 1
     color_matrix: tuple[tuple[float, float, float], ...]  # white-balanced camera -> linear sRGB
@@ -259,11 +261,9 @@ def _picture(sizes: rawpy.ImageSizes) -> tuple[int, int, int, int]:
 
 def _describe(raw: rawpy.RawPy, file: RawFile, window: _Window) -> ShotInfo:
     """Everything ShotInfo holds. Raises BadShot for levels that make no sense."""
-    levels = raw.black_level_per_channel
-    r, g1, g2, b = (float(levels[index]) for index in window.cell.flat)
-    white = float(raw.white_level)
-    if white <= max(r, g1, g2, b):
-        refuse(file.path, f"its white level {white:g} is not above black {max(r, g1, g2, b):g}")
+    black, white = _black(raw, file, window), float(raw.white_level)
+    if white <= max(black):
+        refuse(file.path, f"its white level {white:g} is not above black {max(black):g}")
     balance, balance_source = white_balance(raw.camera_whitebalance, raw.daylight_whitebalance)
     matrix, matrix_source = color_matrix(
         raw.color_matrix, raw.rgb_xyz_matrix, is_dng=file.tiff.is_dng
@@ -273,11 +273,11 @@ def _describe(raw: rawpy.RawPy, file: RawFile, window: _Window) -> ShotInfo:
         exposure_s, time_s = file.tiff.exposure_s, file.tiff.time_s or time_s
     return ShotInfo(
         path=file.path,
-        camera=_camera(file.tiff.make, file.tiff.model),
+        camera=file.tiff.camera,
         width=window.columns.stop - window.columns.start,
         height=window.rows.stop - window.rows.start,
         pattern=window.pattern,
-        black=(r, g1, g2, b),
+        black=black,
         white=white,
         white_balance=balance,
         color_matrix=matrix,
@@ -293,10 +293,12 @@ def _describe(raw: rawpy.RawPy, file: RawFile, window: _Window) -> ShotInfo:
     )
 
 
-def _camera(make: str, model: str) -> str:
-    """Maker and model, the maker once: "SONY DSC-RX100M6", "NIKON D500"."""
-    brand = make.split(" ")[0].lower()
-    return model if model.lower().startswith(brand) else f"{make} {model}"
+def _black(raw: rawpy.RawPy, file: RawFile, window: _Window) -> CellLevels:
+    """Black of the mosaic's cell: as the file states it, for LibRaw's levels are whole numbers."""
+    r, g1, g2, b = (float(raw.black_level_per_channel[index]) for index in window.cell.flat)
+    stated = largest(file.tiff.images).black if file.tiff.images else None
+    top, left = window.rows.start, window.columns.start
+    return stated.at(top, left, decoded=(r, g1, g2, b)) if stated else (r, g1, g2, b)
 
 
 def _shooting_data(raw: rawpy.RawPy) -> tuple[float | None, float | None, float | None]:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from batman_cli.black import BlackLevels, black_levels
+
 MAX_IFDS = 64  # image file directories followed in one file; cameras write 3 to 10
 MAX_ENTRIES = 1024  # tags read in one directory; cameras write up to 80
 MAX_VALUE_BYTES = 1 << 20  # bytes of tag values read in one file; 20 000 strips take 160 000
@@ -32,11 +34,14 @@ _SUB_IFDS, _EXIF_IFD = 330, 34665
 _EXPOSURE_TIME, _ISO, _EXPOSURE_INDEX = 33434, 34855, 34866
 _DATE_TIME_ORIGINAL, _SUB_SEC, _SUB_SEC_ORIGINAL = 36867, 37520, 37521
 _DNG_VERSION, _LINEARISATION, _ACTIVE_AREA, _NOISE_PROFILE = 50706, 50712, 50829, 51041
+_BLACK_REPEAT, _BLACK_LEVEL = 50713, 50714
+_BLACK_DELTA_H, _BLACK_DELTA_V, _MASKED_AREAS = 50715, 50716, 50830
 _WANTED = frozenset({
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _MAKE, _MODEL, _DATE_TIME, _STRIP_OFFSETS,
     _STRIP_BYTE_COUNTS, _TILE_OFFSETS, _TILE_BYTE_COUNTS, _SUB_IFDS, _EXIF_IFD, _EXPOSURE_TIME,
     _ISO, _EXPOSURE_INDEX, _DATE_TIME_ORIGINAL, _SUB_SEC, _SUB_SEC_ORIGINAL, _DNG_VERSION,
-    _LINEARISATION, _ACTIVE_AREA, _NOISE_PROFILE,
+    _LINEARISATION, _ACTIVE_AREA, _NOISE_PROFILE, _BLACK_REPEAT, _BLACK_LEVEL, _BLACK_DELTA_H,
+    _BLACK_DELTA_V, _MASKED_AREAS,
 })  # fmt: skip
 _ELSEWHERE = 0xFFFFFFFF  # strip offset in RW2: another tag has it
 _ISO_TOO_BIG = 65535  # a 16-bit tag at its end: the real value stands in _EXPOSURE_INDEX
@@ -68,8 +73,10 @@ class TiffImage:
     offsets: tuple[int, ...]  # first byte of each strip or tile
     byte_counts: tuple[int, ...]
     # Where the file states the height or a multiple of it: (place, struct format, units per row).
-    # Empty unless the picture is one strip of rows of equal length.
+    # Empty unless the picture is one strip of rows of equal length; also where masked pixels, which
+    # lie beside all of them, tell black.
     heights: tuple[tuple[int, str, int], ...] = ()
+    black: BlackLevels | None = None  # of a DNG; None where that is not all there is to black
 
     @property
     def end(self) -> int:
@@ -92,6 +99,13 @@ class TiffInfo:
     noise_profile: tuple[float, float] | None = None  # (shot, read) variance on 0..1, plane mean
     images: tuple[TiffImage, ...] = ()
 
+    @property
+    def camera(self) -> str:
+        """Maker and model, the maker once: "SONY DSC-RX100M6", "NIKON D500"."""
+        brand = self.make.split(" ")[0].lower()
+        known = self.model.lower().startswith(brand)
+        return self.model if known else f"{self.make} {self.model}"
+
 
 def read_tiff(content: bytes) -> TiffInfo:
     """Facts of a TIFF-based raw file; an empty result for any other bytes. Never raises.
@@ -104,6 +118,7 @@ def read_tiff(content: bytes) -> TiffInfo:
     facts: Ifd = {}
     for ifd in reversed(ifds):
         facts.update(ifd)  # the directory nearest to the start of the walk wins
+    is_dng = _DNG_VERSION in ifds[0]
     time_s, has_subsecond = _capture_time(facts)
     iso = _number(facts, _ISO)
     if iso == _ISO_TOO_BIG:
@@ -115,9 +130,9 @@ def read_tiff(content: bytes) -> TiffInfo:
         exposure_s=_number(facts, _EXPOSURE_TIME) or None,
         time_s=time_s,
         has_subsecond=has_subsecond,
-        is_dng=_DNG_VERSION in ifds[0],
+        is_dng=is_dng,
         noise_profile=_noise_profile(_numbers(facts, _NOISE_PROFILE)),
-        images=tuple(image for ifd in ifds if (image := _image(ifd)) is not None),
+        images=tuple(i for ifd in ifds if (i := _image(ifd, is_dng=is_dng)) is not None),
     )
 
 
@@ -229,7 +244,7 @@ def _noise_profile(values: Numbers) -> tuple[float, float] | None:
     return sum(shot) / len(shot), sum(read) / len(read)
 
 
-def _image(ifd: Ifd) -> TiffImage | None:
+def _image(ifd: Ifd, *, is_dng: bool) -> TiffImage | None:
     for offsets, counts in (
         (_STRIP_OFFSETS, _STRIP_BYTE_COUNTS),
         (_TILE_OFFSETS, _TILE_BYTE_COUNTS),
@@ -245,13 +260,22 @@ def _image(ifd: Ifd) -> TiffImage | None:
                 offsets=tuple(int(o) for o in places),
                 byte_counts=tuple(int(n) for n in sizes),
                 heights=_heights(ifd),
+                black=_black(ifd) if is_dng else None,
             )
     return None
 
 
+def _black(ifd: Ifd) -> BlackLevels | None:
+    """Black of a DNG's picture, None if it is not stated or changes from place to place."""
+    if {_BLACK_DELTA_H, _BLACK_DELTA_V, _MASKED_AREAS} & ifd.keys():
+        return None
+    repeat, area = _numbers(ifd, _BLACK_REPEAT) or (1, 1), _numbers(ifd, _ACTIVE_AREA)
+    return black_levels(_numbers(ifd, _BLACK_LEVEL), repeat, area)
+
+
 def _heights(ifd: Ifd) -> tuple[tuple[int, str, int], ...]:
     height, counts = int(_number(ifd, _HEIGHT)), _numbers(ifd, _STRIP_BYTE_COUNTS)
-    if height == 0 or len(counts) != 1 or int(counts[0]) % height:
+    if height == 0 or len(counts) != 1 or int(counts[0]) % height or _MASKED_AREAS in ifd:
         return ()
     rows, size, active = ifd[_HEIGHT], ifd[_STRIP_BYTE_COUNTS], ifd.get(_ACTIVE_AREA)
     found = [(rows.place, rows.form, 1), (size.place, size.form, int(counts[0]) // height)]

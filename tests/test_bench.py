@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 import time
 import xml.etree.ElementTree as ET
@@ -278,7 +279,9 @@ def test_a_report_is_replaced_only_if_that_is_asked(
     (folder / "results" / "01" / "own.txt").write_text("mine")
     assert call(*words(f"3dcnn={checkpoints['3dcnn']}", folder, "--overwrite")).code == 0
     assert [row["system"] for row in read_csv(folder)] == ["3dcnn=3dcnn"]
-    assert names(folder / "results" / "01") == ["3dcnn=3dcnn.json", "own.txt", "scene.json"]
+    result, *others = names(folder / "results" / "01")
+    assert re.fullmatch(r"3dcnn=3dcnn-[0-9a-f]{12}\.json", result)
+    assert others == ["own.txt", "scene.json"]
     assert (folder / "notes.txt").read_text() == "mine"
     both_asked = call(*words(asked, folder, "--overwrite", "--resume"))
     assert both_asked.code == 2
@@ -358,6 +361,51 @@ def test_systems_stand_in_the_order_of_the_paper() -> None:
     for asked in ("nothing", "", ",", "clstm,clstm"):
         with pytest.raises(UsageError):
             choose(asked)
+
+
+def test_checkpoints_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    def told(*files: str) -> list[tuple[str, str]]:
+        asked = ",".join(f"3dcnn={tmp_path / file}" for file in files)
+        return [(system.key, system.label) for system in choose(asked)]
+
+    assert told("a/best.safetensors", "b/best.safetensors", "b/other.safetensors") == [
+        ("3dcnn=a/best", "batman 3dcnn, a/best"),
+        ("3dcnn=b/best", "batman 3dcnn, b/best"),
+        ("3dcnn=other", "batman 3dcnn, other"),
+    ]
+    assert told("a/run/best.safetensors", "b/run/best.safetensors", "c/best.safetensors") == [
+        ("3dcnn=a/run/best", "batman 3dcnn, a/run/best"),
+        ("3dcnn=b/run/best", "batman 3dcnn, b/run/best"),
+        ("3dcnn=c/best", "batman 3dcnn, c/best"),
+    ]
+    assert told("a/best.safetensors") == [("3dcnn=best", "batman 3dcnn, best")]
+    with pytest.raises(UsageError):
+        told("a/best.safetensors", "b/../a/best.safetensors")
+    two_systems = choose(f"clstm={tmp_path}/a/best.safetensors,3dcnn={tmp_path}/b/best.safetensors")
+    assert [system.key for system in two_systems] == ["clstm=best", "3dcnn=best"]
+
+
+def test_results_of_checkpoints_of_one_name_lie_side_by_side(
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (tmp_path / run / "best.safetensors" for run in ("first", "second"))
+    for source, copy in ((checkpoints["plain"], first), (checkpoints["clstm"], second)):
+        copy.parent.mkdir()
+        copy.write_bytes(source.read_bytes())
+    folder = tmp_path / "report"
+    assert call(*words(f"clstm={first}", folder)).code == 0
+    assert call(*words(f"clstm={second}", folder, "--resume")).code == 0
+    assert [row["system"] for row in read_csv(folder)] == ["clstm=best"]
+
+    def nothing_to_do(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(run, "measure", nothing_to_do)
+    assert call(*words(f"clstm={first},clstm={second}", folder, "--resume")).code == 0
+    rows = read_csv(folder)
+    assert [row["system"] for row in rows] == ["clstm=first/best", "clstm=second/best"]
+    assert rows[0]["label"] == "batman clstm, first/best"
+    assert rows[0]["psnr"] != rows[1]["psnr"]
 
 
 def test_events_are_json_lines(checkpoints: Checkpoints, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "batman_cli"
 LAYERS = (
     ("errors", ""),  # "" is batman_cli/__init__.py: the version
     ("settings", "device"),
-    ("tiff", "damage", "quiet", "color", "rawfile", "raw", "pack", "amplify", "noise"),
+    ("black", "tiff", "damage", "quiet", "color", "rawfile", "raw", "pack", "amplify", "noise"),
     ("develop", "metrics", "tiles", "simulate"),
     ("timeline", "burst", "models", "ffmpeg", "codecs", "output", "video", "stills", "progress"),
     ("shipped",),

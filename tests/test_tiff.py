@@ -9,6 +9,7 @@ from conftest import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batman_cli.black import BlackLevels
 from batman_cli.tiff import MAX_IFDS, TiffInfo, first_rows, read_tiff
 
 SHORT, LONG, RATIONAL, ASCII, DOUBLE, SLONG = 3, 4, 5, 2, 12, 9
@@ -96,6 +97,19 @@ def test_the_time_of_writing_stands_in_for_a_missing_capture_time() -> None:
 def test_a_clock_that_was_never_set_is_unknown(clock: bytes) -> None:
     info = read_tiff(tiff(exif=[(36867, ASCII, clock), (37521, ASCII, b"11\0")]))
     assert info.time_s is None and not info.has_subsecond
+
+
+def test_black_is_read_of_dngs_that_state_all_of_it() -> None:
+    version: Entry = (50706, 1, b"\1\4\0\0")
+    black: list[Entry] = [(50713, SHORT, [1, 2]), (50714, RATIONAL, [649, 10, 647, 10])]
+    area: Entry = (50829, LONG, [7, 5, 90, 60])
+    (image,) = read_tiff(tiff(*STRIP, *black, area, version)).images
+    assert image.black == BlackLevels((64.9, 64.7), 1, 2, top=7, left=5)
+    (of_no_dng,) = read_tiff(tiff(*STRIP, *black)).images
+    assert of_no_dng.black is None
+    for more in ((50715, RATIONAL, [1, 1]), (50716, RATIONAL, [1, 1]), (50830, LONG, [0] * 4)):
+        (image,) = read_tiff(tiff(*STRIP, *black, version, more)).images
+        assert image.black is None
 
 
 def test_zero_means_unknown() -> None:

@@ -1,6 +1,7 @@
 """Results on the disk, each whole or not at all, so that a run can be ended and gone on with.
 
-results/<scene>/<system>.json    what a system left of a scene
+results/<scene>/<system>.json    what a system left of a scene; of a checkpoint of the user's, the
+                                 name has its stem and hash, for runs of training name theirs alike
 results/<scene>/scene.json       pictures of the scene itself
 report.html, .json, .csv, .md, .svg    all of them together, at the end
 """
@@ -23,6 +24,7 @@ from batman_cli.output import exclusive, hidden, put_in_place, reason
 from batman_cli.shipped import list_models, listed_name, sha256
 
 RESULTS, SCENE = "results", "scene"
+HASH_DIGITS = 12  # in names of files; the whole hash is in them
 REPORTS = ("report.html", "report.json", "report.csv", "report.md", "report.svg")
 
 
@@ -84,13 +86,15 @@ class Store:
 
     def write(self, scene: Scene, system: System, measured: Measured) -> None:
         """Keeps a result. Raises OutputError."""
-        fields = {"of": self._identity(scene, system), **asdict(measured)}
-        write_whole(self._path(scene, system.key), to_json(fields))
+        weights = _hash_of(system)
+        fields = {"of": self._identity(scene, weights), **asdict(measured)}
+        write_whole(self._path(scene, _file_name(system, weights)), to_json(fields))
 
     def read(self, scene: Scene, system: System) -> Measured | None:
         """The result of this system, checkpoint, scene, device and version; None without one."""
-        fields = self._fields(scene, system.key)
-        if fields.get("of") != json.loads(to_json(self._identity(scene, system))):
+        weights = _hash_of(system)
+        fields = self._fields(scene, _file_name(system, weights))
+        if fields.get("of") != json.loads(to_json(self._identity(scene, weights))):
             return None
         try:
             score = dict(fields["score"])
@@ -117,24 +121,31 @@ class Store:
         fields = self._fields(scene, SCENE)
         return fields["pictures"] if fields.get("of") == json.loads(to_json(scene.facts)) else {}
 
-    def _identity(self, scene: Scene, system: System) -> dict[str, Any]:
+    def _identity(self, scene: Scene, weights: str | None) -> dict[str, Any]:
         return {
             "version": __version__,
             "device": self.device,
             "scene": dict(scene.facts),
             "frames": scene.frames,
-            "weights": _hash_of(system),
+            "weights": weights,
         }
 
-    def _path(self, scene: Scene, key: str) -> Path:
-        return self.folder / RESULTS / scene.name / f"{key}.json"
+    def _path(self, scene: Scene, name: str) -> Path:
+        return self.folder / RESULTS / scene.name / f"{name}.json"
 
-    def _fields(self, scene: Scene, key: str) -> dict[str, Any]:
+    def _fields(self, scene: Scene, name: str) -> dict[str, Any]:
         try:
-            fields = json.loads(self._path(scene, key).read_text(encoding="utf-8"))
+            fields = json.loads(self._path(scene, name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return fields if isinstance(fields, dict) else {}
+
+
+def _file_name(system: System, weights: str | None) -> str:
+    """Name of a system's results, without suffix; checkpoints of the user's never share one."""
+    if system.weights is None:
+        return system.name
+    return f"{system.name}={system.weights.stem}-{(weights or 'none')[:HASH_DIGITS]}"
 
 
 def _hash_of(system: System) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batman_cli.errors import UsageError
+from batman_cli.output import spelled_out
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,12 @@ class System:
     reimplemented: bool  # the row in print is of another program and other weights
     note: str
     weights: Path | None = None  # a checkpoint of the user's, instead of the listed one
+    checkpoint: str = ""  # what tells that file from others: its stem, or folder/stem
 
     @property
     def key(self) -> str:
-        """Name of its results on the disk; two rows never share one."""
-        return self.name if self.weights is None else f"{self.name}={self.weights.stem}"
+        """Its name in reports; two rows never share one."""
+        return self.name if self.weights is None else f"{self.name}={self.checkpoint}"
 
 
 # Figures: Chen et al., Seeing Motion in the Dark, ICCV 2019, as quoted in both tables of the report
@@ -87,21 +89,41 @@ def choose(asked: str) -> tuple[System, ...]:
         return SYSTEMS
     known = {system.name: system for system in SYSTEMS}
     chosen: list[System] = []
+    files: dict[str, list[Path]] = {}  # checkpoints, by system
     for word in filter(None, (word.strip() for word in asked.split(","))):
         name, _, file = word.partition("=")
         if name not in known:
             raise UsageError(
                 f"no system '{name}'", f"there are {', '.join(known)}", "name some of these, or all"
             )
-        chosen.append(_own(known[name], Path(file)) if file else known[name])
+        if file:
+            files.setdefault(name, []).append(Path(file))
+        else:
+            chosen.append(known[name])
+    for name, own in files.items():
+        called = _called(own)
+        chosen += [_own(known[name], *pair) for pair in zip(own, called, strict=True)]
     _check(asked, chosen)
     return tuple(sorted(chosen, key=lambda system: list(known).index(system.name)))
 
 
-def _own(system: System, file: Path) -> System:
+def _own(system: System, file: Path, called: str) -> System:
     """The row of a checkpoint of the user's; nothing in print is about it."""
-    label = f"{system.label}, {file.stem}"
-    return System(system.name, label, Published(), system.reimplemented, system.note, file)
+    label = f"{system.label}, {called}"
+    return System(system.name, label, Published(), system.reimplemented, system.note, file, called)
+
+
+def _called(files: Sequence[Path]) -> list[str]:
+    """A name for each file: its stem, with as many folders before it as tell it from the others."""
+    parts = [(*spelled_out(file).parts[:-1], file.stem) for file in files]
+    return ["/".join(own[-_needed(own, parts) :]) for own in parts]
+
+
+def _needed(own: Sequence[str], all_parts: Sequence[Sequence[str]]) -> int:
+    """How many of the last parts only this path has, 1 or more; all where another is the same."""
+    counts = range(1, len(own))
+    alone = (n for n in counts if sum(own[-n:] == other[-n:] for other in all_parts) == 1)
+    return next(alone, len(own))
 
 
 def _check(asked: str, chosen: Sequence[System]) -> None:
