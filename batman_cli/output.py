@@ -66,12 +66,13 @@ def exclusive(target: Path) -> Generator[None]:
     """A block in which no other run, on this machine, writes `target`.
 
     Raises OutputError at once if one does. The kernel drops the lock of a killed run; what such a
-    run left beside `target` is removed at the start, for nobody else can be using it.
+    run left beside `target` is removed at the start, for nobody else can be using it. On a disk
+    without locks nothing is kept out, and nothing removed: another run may be writing it.
     """
     lock = hidden(target, "lock")
-    file = _lock(lock, target)
+    file, held = _lock(lock, target)
     try:
-        for stale in _parts(target):
+        for stale in _parts(target) if held else []:
             _remove(stale)
         yield
     finally:
@@ -136,8 +137,8 @@ def _move_without_replacing(part: Path, target: Path) -> None:
         part.unlink()
 
 
-def _lock(lock: Path, target: Path) -> int:
-    """File descriptor of the locked lock file."""
+def _lock(lock: Path, target: Path) -> tuple[int, bool]:
+    """File descriptor of the lock file, and whether it is locked: not every disk can."""
     while True:
         try:
             file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -151,7 +152,7 @@ def _lock(lock: Path, target: Path) -> int:
             fix = "Wait for it to end, or name another file."
             raise OutputError(target.name, f"another run is writing it ({owner})", fix) from None
         except OSError:  # a disk without locks: better unguarded than no video
-            return file
+            return file, False
         # The owner before may have removed the file between our two calls: then lock the new one.
         try:
             current = lock.stat().st_ino == os.fstat(file).st_ino
@@ -161,7 +162,7 @@ def _lock(lock: Path, target: Path) -> int:
             with contextlib.suppress(OSError):  # who holds it is for people; a full disk is no bar
                 os.truncate(file, 0)
                 os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            return file
+            return file, True
         os.close(file)
 
 

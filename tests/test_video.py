@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import resource
 import signal
@@ -683,6 +684,22 @@ def test_a_second_run_on_the_same_video_fails_at_once(tmp_path: Path, no_leaks: 
         video.write(flat(0))
     assert len(decoded(path)) == 2
     assert leftovers(tmp_path) == ["x.mp4", "y.mp4"]
+
+
+def test_on_a_disk_without_locks_a_second_call_takes_nothing_from_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    path = tmp_path / "x.mp4"
+    with VideoWriter(path, width=WIDTH, height=HEIGHT, fps=FPS) as video:
+        video.write(flat(0))
+        wait_for(lambda: any(name.endswith(".part") for name in leftovers(tmp_path)))
+        check_output(path, "h264", overwrite=True, frames=1, width=64, height=48)
+    assert len(decoded(path)) == 1
+    assert leftovers(tmp_path) == ["x.mp4"]
 
 
 def test_of_runs_that_race_one_writes_and_the_others_fail(tmp_path: Path) -> None:
