@@ -1,6 +1,7 @@
 """What the commands do between their options and the functions that do the work."""
 
 import contextlib
+import unicodedata
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def _outputs(command: EnhanceCommand) -> list[Path]:
     videos = [default_output(burst, command.settings.codec) for burst in command.bursts]
     if output is not None:
         videos = [output / video.name for video in videos]
-    if len(set(videos)) < len(videos):
+    if len(set(map(_as_disks_do, videos))) < len(videos):
         raise UsageError("two bursts have the same name", fix="run them one by one with -o")
     if output is not None and not command.dry_run:
         try:
@@ -144,6 +145,11 @@ def _outputs(command: EnhanceCommand) -> list[Path]:
         except OSError as error:
             raise OutputError(f"cannot make {output}", reason(error), "choose another") from error
     return videos
+
+
+def _as_disks_do(path: Path) -> str:
+    """What two names share that are one file to the disks of macOS and Windows."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def _enhance_one(
