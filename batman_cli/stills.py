@@ -57,9 +57,12 @@ class StillsWriter:
         self._target = check_stills(self.folder, overwrite=self.overwrite)
         with contextlib.ExitStack() as opened:
             opened.enter_context(exclusive(self._target))
-            _restore(self._target)
             self._part = new_part(self._target)
-            self._part.mkdir()
+            try:
+                _restore(self._target)
+                self._part.mkdir()
+            except OSError as error:
+                raise OutputError(self._target.name, reason(error)) from error
             opened.callback(shutil.rmtree, self._part, ignore_errors=True)
             self._opened = opened.pop_all()
         return self

@@ -373,6 +373,18 @@ def test_a_missing_ffmpeg_is_named(
     assert leftovers(tmp_path) == ["not a program"]
 
 
+def test_a_folder_for_temporary_files_that_is_full_is_named_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(OutputError, match="No space left on device") as caught:
+        ffmpeg.Ffmpeg(["-version"], subject="x.mp4")
+    assert "TMPDIR" in caught.value.fix
+
+
 def unwritable() -> Path:
     return Path("/proc/self")  # nobody can make files there, not even root
 
