@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batman_cli.burst import Burst
-from batman_cli.errors import BatmanError, ExitCode, MemoryExhausted, OutputError, UsageError
+from batman_cli.errors import (
+    BatmanError,
+    ExitCode,
+    MemoryExhausted,
+    OutputError,
+    Unheard,
+    UsageError,
+)
 from batman_cli.output import reason
 from batman_cli.plan import Plan, make_plan
 from batman_cli.progress import Reporter
@@ -46,6 +53,8 @@ def run_enhance(command: EnhanceCommand, reporter: Reporter) -> ExitCode:
         try:
             with memory_told():
                 codes.append(_enhance_one(burst, output, command, reporter))
+        except Unheard:  # nor would anything of the next burst be heard
+            raise
         except BatmanError as error:
             if len(command.bursts) == 1:
                 raise

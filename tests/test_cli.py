@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Checkpoints, NewBurst, samples
-from running import ROOT, Ran, batman, call, names, probe, start
+from running import COMMAND, ROOT, Ran, batman, call, names, probe, start
 from test_enhance import cut, damage_pixels, tiny
 
 from batman_cli import __version__
@@ -413,6 +414,48 @@ def test_a_reader_who_leaves_is_no_crash(
     assert "Traceback" not in err
     assert "Exception ignored" not in err
     assert names(tmp_path) == ["burst"]
+
+
+def ended(words: str, *, then: str = "") -> Ran:
+    """The command as a shell runs it, its standard streams as `then` turns them."""
+    done = subprocess.run(
+        ["sh", "-c", f"exec {shlex.join(COMMAND)} {words} {then}"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_messages_that_cannot_be_written_do_not_change_how_a_run_ends(new_burst: NewBurst) -> None:
+    burst = shlex.quote(str(new_burst(2)))
+    for then in ("2>/dev/full", "2>&-"):
+        assert ended("enhance /nowhere", then=then) == Ran(3, "", "")
+        assert ended(f"enhance {burst} --dry-run", then=then) == Ran(0, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("then", [">/dev/full", ">&-"])
+def test_events_that_cannot_be_written_end_the_call(then: str, new_burst: NewBurst) -> None:
+    bursts = " ".join(shlex.quote(str(new_burst(1, name=name))) for name in "ab")
+    ran = ended(f"enhance {bursts} --dry-run --json", then=then)
+    assert ran.code == 7
+    assert "error: standard output cannot be written" in ran.err
+    assert "a fault in batman" not in ran.err
+    assert ran.err.count("reading") == 1  # the next burst is not begun
+    assert ended("enhance /nowhere --json", then=then).code == 7
+
+
+def test_without_standard_error_programs_still_get_nothing_but_json(new_burst: NewBurst) -> None:
+    burst = shlex.quote(str(new_burst(2)))
+    ran = ended(f"enhance {burst} --dry-run --json", then="2>&-")
+    assert ran.code == 0
+    assert [event["event"] for event in events(ran)] == ["plan"]
 
 
 # Looking only
