@@ -21,7 +21,7 @@ from batman_cli.plan import Plan, make_plan
 from batman_cli.progress import Reporter
 from batman_cli.settings import EnhanceSettings, SimulateSettings
 from batman_cli.shipped import check_choice, list_models
-from batman_cli.stills import check_stills, read_image, stills_folder, write_png
+from batman_cli.stills import check_stills, read_image, stills_bytes, stills_folder, write_png
 from batman_cli.video import CLIP_SUFFIXES, check_output, default_output, read_clip
 
 if TYPE_CHECKING:
@@ -209,6 +209,12 @@ def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Repor
         width=width,
         height=height,
     )
+    if settings.stills:
+        check_stills(
+            stills_folder(output, plan.burst.folder),
+            overwrite=settings.overwrite,
+            needed=stills_bytes(settings.stills, frames=run.total, width=width, height=height),
+        )
     with reporter.frames(run.total) as tick:
         result = write_video(run, output, on_frame=lambda _done, _total: tick())
     return _tell_result(result, plan, reporter)

@@ -56,6 +56,17 @@ def check_folder(target: Path) -> None:
         raise OutputError(target.name, f"cannot write in {folder}: {reason(error)}", fix) from error
 
 
+def check_space(target: Path, needed: int, fix: str) -> None:
+    """Raises OutputError with that remedy where the disk of `target` has not `needed` bytes."""
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise OutputError(
+            target.name,
+            f"No space left on device: at least {needed:,} bytes needed, {free:,} free",
+            fix,
+        )
+
+
 def exists_already(target: Path) -> OutputError:
     """The error for a result that would replace another."""
     return OutputError(target.name, "exists already", "Name another file, or use --overwrite.")

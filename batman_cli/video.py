@@ -2,7 +2,6 @@
 
 import contextlib
 import queue
-import shutil
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,7 +14,14 @@ from numpy.typing import NDArray
 from batman_cli.codecs import CODECS, Codec, coded_size, encode_arguments, find_codec, known_codec
 from batman_cli.errors import BadInput, OutputError, UsageError
 from batman_cli.ffmpeg import Ffmpeg, ffmpeg_path, file_url
-from batman_cli.output import check_target, exclusive, new_part, put_in_place, spelled_out
+from batman_cli.output import (
+    check_space,
+    check_target,
+    exclusive,
+    new_part,
+    put_in_place,
+    spelled_out,
+)
 
 __all__ = ["CODECS", "Codec", "VideoWriter", "check_output", "ffmpeg_path", "read_clip"]
 
@@ -57,13 +63,8 @@ def check_output(
     with exclusive(target):
         pass
     needed = int(frames * width * height * found.least_bits / 8)
-    free = shutil.disk_usage(target.parent).free
-    if needed > free:
-        raise OutputError(
-            target.name,
-            f"No space left on device: at least {needed:,} bytes needed, {free:,} free",
-            "Free some space, write to another disk, or use a codec with smaller files (h264).",
-        )
+    fix = "Free some space, write to another disk, or use a codec with smaller files (h264)."
+    check_space(target, needed, fix)
 
 
 class VideoWriter:
