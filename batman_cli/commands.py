@@ -16,7 +16,7 @@ from batman_cli.errors import (
     Unheard,
     UsageError,
 )
-from batman_cli.output import reason
+from batman_cli.output import check_target, reason
 from batman_cli.plan import Plan, make_plan
 from batman_cli.progress import Reporter
 from batman_cli.settings import EnhanceSettings, SimulateSettings
@@ -165,27 +165,49 @@ def _enhance_one(
     burst: Path, output: Path, command: EnhanceCommand, reporter: Reporter
 ) -> ExitCode:
     settings = command.settings
+    still = None if command.preview is None else _still(output, command.preview)
     planned = command.dry_run and len(command.bursts) > 1 and not output.parent.exists()
-    if command.preview is None and not planned:
-        # Once without sizes, so that nothing is read for an output that cannot be.
-        check_output(
-            output,
-            settings.codec,
-            crf=settings.crf,
-            overwrite=settings.overwrite,
-            frames=0,
-            width=16,
-            height=16,
-        )
-        if settings.stills:
-            check_stills(stills_folder(output, burst), overwrite=settings.overwrite)
+    if not planned:
+        try:
+            _check_results(burst, output, still, settings, look_only=command.dry_run)
+        except OutputError as error:
+            if not command.dry_run:
+                raise
+            reporter.warn(". ".join(part for part in (str(error), error.fix) if part))
     reporter.say(f"reading {burst}")
     plan = make_plan(burst, settings)
     _tell_plan(plan, command, reporter)
     if command.dry_run:
-        reporter.say(f"would write {output}")
+        reporter.say(f"would write {still or output}")
         return ExitCode.PARTIAL if plan.burst.bad else ExitCode.OK
     return _run_plan(plan, output, command, reporter)
+
+
+def _still(output: Path, number: int) -> Path:
+    """Where the preview of a frame goes."""
+    return output.with_name(f"{output.stem}_{number}.png")
+
+
+def _check_results(
+    burst: Path, output: Path, still: Path | None, settings: EnhanceSettings, *, look_only: bool
+) -> None:
+    """Raises OutputError or UsageError, before anything is read, for results that cannot be."""
+    if still is not None:
+        check_target(still, overwrite=True, look_only=look_only)
+        return
+    check_output(  # its size comes later, with the plan
+        output,
+        settings.codec,
+        crf=settings.crf,
+        overwrite=settings.overwrite,
+        frames=0,
+        width=16,
+        height=16,
+        look_only=look_only,
+    )
+    if settings.stills:
+        folder = stills_folder(output, burst)
+        check_stills(folder, overwrite=settings.overwrite, look_only=look_only)
 
 
 def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Reporter) -> ExitCode:
@@ -195,7 +217,7 @@ def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Repor
     run = start(plan, settings)
     reporter.say(f"model {settings.model} on {run.device.name} ({run.device.reason})")
     if command.preview is not None:
-        still = output.with_name(f"{output.stem}_{command.preview}.png")
+        still = _still(output, command.preview)
         # Previews are for trying things: the next one replaces the last.
         write_png(still, preview(run, command.preview), overwrite=True)
         return _tell_result(Result(still, None, 1, tuple(run.bad), 0.0), plan, reporter)

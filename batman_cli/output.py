@@ -1,6 +1,7 @@
 """Results that appear whole or not at all: hidden names, locks, and the move into place."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -22,9 +23,10 @@ def spelled_out(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100  (Path.absolute keeps "..")
 
 
-def check_target(path: Path, *, overwrite: bool) -> Path:
+def check_target(path: Path, *, overwrite: bool, look_only: bool = False) -> Path:
     """The absolute path of the file to write, links followed; nothing is written yet.
 
+    look_only: try nothing out either, so that not even times of folders change.
     Raises OutputError where its folder is missing or not writable, and where something is there
     already: anything without `overwrite`, and with it all but a regular file.
     """
@@ -34,7 +36,7 @@ def check_target(path: Path, *, overwrite: bool) -> Path:
         raise OutputError(target.name or str(target), f"is {kind}", "Choose another name.")
     if os.path.lexists(target) and not overwrite:
         raise exists_already(target)
-    check_folder(target)
+    check_folder(target, look_only=look_only)
     longest = os.pathconf(target.parent, "PC_NAME_MAX")
     if len(os.fsencode(target.name)) > longest:
         fix = "Give a shorter name with -o."
@@ -42,15 +44,21 @@ def check_target(path: Path, *, overwrite: bool) -> Path:
     return target
 
 
-def check_folder(target: Path) -> None:
-    """Raises OutputError unless something can be written beside `target`."""
+def check_folder(target: Path, *, look_only: bool = False) -> None:
+    """Raises OutputError unless something can be written beside `target`.
+
+    That is tried out, for permissions do not tell all; with `look_only` they must do.
+    """
     folder = target.parent
     if not folder.is_dir():
         fix = f"Make it first: mkdir -p {folder}"
         raise OutputError(target.name, f"there is no folder {folder}", fix)
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        if look_only and not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if not look_only:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
     except OSError as error:
         fix = "Write to another folder."
         raise OutputError(target.name, f"cannot write in {folder}: {reason(error)}", fix) from error

@@ -125,12 +125,15 @@ def stills_bytes(kind: Stills, *, frames: int, width: int, height: int) -> int:
     return frames * width * height * TIFF16_BYTES if kind == "tiff16" else 0
 
 
-def check_stills(folder: Path, *, overwrite: bool, needed: int = 0) -> Path:
+def check_stills(
+    folder: Path, *, overwrite: bool, needed: int = 0, look_only: bool = False
+) -> Path:
     """The absolute path of the folder to make, links followed; nothing is written yet.
 
-    needed: bytes of its stills. Raises OutputError where they have no room, where the folder cannot
-    be made, or holds something: anything without `overwrite`, and with it anything but numbered
-    stills, for the raw files of a burst must never be lost.
+    needed: bytes of its stills. look_only: try nothing out, as in `check_target`.
+    Raises OutputError where they have no room, where the folder cannot be made, or holds something:
+    anything without `overwrite`, and with it anything but numbered stills, for the raw files of a
+    burst must never be lost.
     """
     target = Path(os.path.realpath(folder))
     if os.path.lexists(target) and not target.is_dir():
@@ -140,7 +143,7 @@ def check_stills(folder: Path, *, overwrite: bool, needed: int = 0) -> Path:
     if not _only_stills(target):
         fix = "Name a new folder for the stills."
         raise OutputError(target.name, "holds other files than stills", fix)
-    check_folder(target)
+    check_folder(target, look_only=look_only)
     check_space(target, needed, "Free some space, write to another disk, or take --stills png.")
     return target
 

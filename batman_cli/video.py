@@ -50,18 +50,21 @@ def check_output(
     width: int,
     height: int,
     crf: int | None = None,
+    look_only: bool = False,
 ) -> None:
     """Refuses, before any work is done, a video that could not be written at its end.
 
+    look_only: make no file, not even for a moment; whether another run writes it stays unknown.
     Raises UsageError for an unknown codec, wrong suffix or impossible crf, and OutputError for a
     folder that is missing or read-only, a file that is there already (without `overwrite`) or
     being written, an impossible size, a missing encoder, and a disk far too small.
     """
     found = find_codec(codec, path, crf)
     width, height = coded_size(found, width, height)
-    target = check_target(path, overwrite=overwrite)
-    with exclusive(target):
-        pass
+    target = check_target(path, overwrite=overwrite, look_only=look_only)
+    if not look_only:
+        with exclusive(target):
+            pass
     needed = int(frames * width * height * found.least_bits / 8)
     fix = "Free some space, write to another disk, or use a codec with smaller files (h264)."
     check_space(target, needed, fix)

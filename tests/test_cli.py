@@ -475,6 +475,48 @@ def test_a_dry_run_needs_no_torch_and_writes_nothing(
     assert batman("enhance", bursts[0], env=without_torch).code == 1  # it is needed for more
 
 
+def test_a_dry_run_of_one_burst_touches_nothing_beside_it(
+    new_burst: NewBurst, tmp_path: Path
+) -> None:
+    burst = new_burst(2)
+    before = tmp_path.stat().st_mtime_ns
+    for more in ((), ("--stills", "png"), ("--preview", "1")):
+        assert call("enhance", burst, "--dry-run", *more).code == 0
+    assert tmp_path.stat().st_mtime_ns == before
+
+
+def test_a_dry_run_warns_of_a_result_that_could_not_be_written_and_goes_on(
+    new_burst: NewBurst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    burst, access = new_burst(2), os.access
+
+    def read_only(path: Path, mode: int) -> bool:
+        return path != tmp_path and access(path, mode)
+
+    (tmp_path / "mine.mp4").touch()
+    for name, why in (("mine.mp4", "exists already"), ("none/x.mp4", "there is no folder")):
+        ran = call("enhance", burst, "--dry-run", "-o", tmp_path / name)
+        assert ran.code == 0
+        assert why in ran.err
+        assert "in order of" in ran.err
+    monkeypatch.setattr(os, "access", read_only)
+    ran = call("enhance", burst, "--dry-run")
+    assert ran.code == 0
+    assert f"warning: burst.mp4: cannot write in {tmp_path}" in ran.err
+    assert "frames/s" in ran.err
+
+
+def test_a_preview_that_cannot_be_written_is_told_before_any_shot_is_read(
+    new_burst: NewBurst, tmp_path: Path
+) -> None:
+    burst = new_burst(2)
+    (tmp_path / "x_1.png").mkdir()
+    ran = call("enhance", burst, "--preview", "1", "-o", tmp_path / "x.mp4")
+    assert ran.code == 7
+    assert "x_1.png" in ran.err
+    assert "reading" not in ran.err
+
+
 def test_a_dry_run_tells_of_bad_shots(new_burst: NewBurst, tmp_path: Path) -> None:
     burst = new_burst(3)
     cut(burst / "00002.ARW", 3000)

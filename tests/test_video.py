@@ -338,9 +338,9 @@ def test_impossible_options_are_refused_at_once(
 
 
 def test_an_impossible_crf_is_refused_before_work_begins(tmp_path: Path) -> None:
-    path, size = tmp_path / "x.mp4", {"frames": 1, "width": 64, "height": 48}
+    path = tmp_path / "x.mp4"
     with pytest.raises(UsageError, match="crf 99"):
-        check_output(path, "h264", overwrite=False, crf=99, **size)
+        check_output(path, "h264", overwrite=False, crf=99, frames=1, width=64, height=48)
 
 
 def test_suffix_advice_names_the_right_ones(tmp_path: Path) -> None:
