@@ -19,9 +19,9 @@ READY := $(if $(wildcard $(DEV)),$(DEV),$(PLAIN))
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY) ## enhance the example burst into out.mp4
-	$(BIN)/batman enhance examples/burst -o out.mp4 --overwrite
-	@echo "The result is $(CURDIR)/out.mp4"
+demo: $(READY) ## enhance the example burst into demo.mp4
+	$(BIN)/batman enhance examples/burst -o demo.mp4 --overwrite
+	@echo "The result is $(CURDIR)/demo.mp4"
 
 test: $(DEV) ## the whole test suite
 	$(BIN)/python -m pytest
@@ -37,7 +37,7 @@ format: $(DEV) ## rewrite the code as `make check` wants it
 	$(BIN)/ruff check --fix .
 
 clean: ## remove the environment, caches and results
-	rm -rf $(VENV) build dist out.mp4 .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo.mp4 .pytest_cache .ruff_cache .hypothesis
 	find batman_cli tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -79,20 +79,23 @@ def open_burst(
         raise _refusal(whole, sequence, bad)
     _refuse_mixture(shots)
     near = tuple(item for item in whole[start:stop] if isinstance(item, ShotInfo))
-    copies = _copies(near)
-    again = {shot.path for group in copies for shot in group[1:]}
-    clock = clock_of(item for item in whole if isinstance(item, ShotInfo))
+    good = [item for item in whole if isinstance(item, ShotInfo)]
+    copies = _copies(good)
+    clock = clock_of(_once(good, copies))
     fps, fps_reason = (fps, "as given") if fps else frame_rate(clock, step)
     return Burst(
         folder=folder if folder.is_dir() else folder.parent,
         sequence=shots if on_bad_frame == "skip" else tuple(sequence),
         shots=shots,
-        near=tuple(shot for shot in near if shot.path not in again),
+        near=_once(near, copies),
         bad=bad,
         fps=fps,
         fps_reason=fps_reason,
         order_reason=order_reason,
-        warnings=(*warnings, *doubts, *pauses(clock), *_uneven(shots), *_doubled(copies)),
+        warnings=(
+            *(*warnings, *doubts, *pauses(clock), *_uneven(shots)),
+            *_doubled(_among(near, copies)),
+        ),
     )
 
 
@@ -227,6 +230,19 @@ def _copies(shots: Sequence[ShotInfo]) -> list[list[ShotInfo]]:
         if sizes[shot.size_bytes] > 1 and (ends := _hash_of_ends(shot.path)):
             alike["content", shot.size_bytes, ends].append(shot)
     return [group for group in alike.values() if len(group) > 1]
+
+
+def _among(shots: Sequence[ShotInfo], copies: Sequence[list[ShotInfo]]) -> list[list[ShotInfo]]:
+    """What of the groups lies among these shots more than once."""
+    paths = {shot.path for shot in shots}
+    inside = [[shot for shot in group if shot.path in paths] for group in copies]
+    return [group for group in inside if len(group) > 1]
+
+
+def _once(shots: Sequence[ShotInfo], copies: Sequence[list[ShotInfo]]) -> tuple[ShotInfo, ...]:
+    """The shots without those that copy another of them."""
+    again = {shot.path for group in _among(shots, copies) for shot in group[1:]}
+    return tuple(shot for shot in shots if shot.path not in again)
 
 
 def _doubled(copies: Sequence[Sequence[ShotInfo]]) -> list[str]:

@@ -1,5 +1,7 @@
 """The command line: options to settings, a call, an exit code. Everything heavy loads on use."""
 
+import contextlib
+import os
 import signal
 import sys
 from fractions import Fraction
@@ -259,10 +261,19 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
 
 def main() -> None:
     """Entry point of the `batman` command."""
+    _fill_standard_streams()
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, _end_orderly)
     app()
+
+
+def _fill_standard_streams() -> None:
+    """Opens what is closed of descriptors 0 to 2, or libraries would print into files."""
+    with contextlib.suppress(OSError):  # no /dev/null: then nothing can be done
+        while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(file)
 
 
 def _end_orderly(number: int, _: FrameType | None) -> None:

@@ -1,19 +1,27 @@
 """What the commands do between their options and the functions that do the work."""
 
 import contextlib
+import unicodedata
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batman_cli.burst import Burst
-from batman_cli.errors import BatmanError, ExitCode, MemoryExhausted, OutputError, UsageError
-from batman_cli.output import reason
+from batman_cli.errors import (
+    BatmanError,
+    ExitCode,
+    MemoryExhausted,
+    OutputError,
+    Unheard,
+    UsageError,
+)
+from batman_cli.output import check_target, reason
 from batman_cli.plan import Plan, make_plan
 from batman_cli.progress import Reporter
 from batman_cli.settings import EnhanceSettings, SimulateSettings
 from batman_cli.shipped import check_choice, list_models
-from batman_cli.stills import check_stills, read_image, stills_folder, write_png
+from batman_cli.stills import check_stills, read_image, stills_bytes, stills_folder, write_png
 from batman_cli.video import CLIP_SUFFIXES, check_output, default_output, read_clip
 
 if TYPE_CHECKING:
@@ -45,6 +53,8 @@ def run_enhance(command: EnhanceCommand, reporter: Reporter) -> ExitCode:
         try:
             with memory_told():
                 codes.append(_enhance_one(burst, output, command, reporter))
+        except Unheard:  # nor would anything of the next burst be heard
+            raise
         except BatmanError as error:
             if len(command.bursts) == 1:
                 raise
@@ -136,7 +146,7 @@ def _outputs(command: EnhanceCommand) -> list[Path]:
     videos = [default_output(burst, command.settings.codec) for burst in command.bursts]
     if output is not None:
         videos = [output / video.name for video in videos]
-    if len(set(videos)) < len(videos):
+    if len(set(map(_as_disks_do, videos))) < len(videos):
         raise UsageError("two bursts have the same name", fix="run them one by one with -o")
     if output is not None and not command.dry_run:
         try:
@@ -146,31 +156,58 @@ def _outputs(command: EnhanceCommand) -> list[Path]:
     return videos
 
 
+def _as_disks_do(path: Path) -> str:
+    """What two names share that are one file to the disks of macOS and Windows."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
 def _enhance_one(
     burst: Path, output: Path, command: EnhanceCommand, reporter: Reporter
 ) -> ExitCode:
     settings = command.settings
+    still = None if command.preview is None else _still(output, command.preview)
     planned = command.dry_run and len(command.bursts) > 1 and not output.parent.exists()
-    if command.preview is None and not planned:
-        # Once without sizes, so that nothing is read for an output that cannot be.
-        check_output(
-            output,
-            settings.codec,
-            crf=settings.crf,
-            overwrite=settings.overwrite,
-            frames=0,
-            width=16,
-            height=16,
-        )
-        if settings.stills:
-            check_stills(stills_folder(output, burst), overwrite=settings.overwrite)
+    if not planned:
+        try:
+            _check_results(burst, output, still, settings, look_only=command.dry_run)
+        except OutputError as error:
+            if not command.dry_run:
+                raise
+            reporter.warn(". ".join(part for part in (str(error), error.fix) if part))
     reporter.say(f"reading {burst}")
     plan = make_plan(burst, settings)
     _tell_plan(plan, command, reporter)
     if command.dry_run:
-        reporter.say(f"would write {output}")
+        reporter.say(f"would write {still or output}")
         return ExitCode.PARTIAL if plan.burst.bad else ExitCode.OK
     return _run_plan(plan, output, command, reporter)
+
+
+def _still(output: Path, number: int) -> Path:
+    """Where the preview of a frame goes."""
+    return output.with_name(f"{output.stem}_{number}.png")
+
+
+def _check_results(
+    burst: Path, output: Path, still: Path | None, settings: EnhanceSettings, *, look_only: bool
+) -> None:
+    """Raises OutputError or UsageError, before anything is read, for results that cannot be."""
+    if still is not None:
+        check_target(still, overwrite=True, look_only=look_only)
+        return
+    check_output(  # its size comes later, with the plan
+        output,
+        settings.codec,
+        crf=settings.crf,
+        overwrite=settings.overwrite,
+        frames=0,
+        width=16,
+        height=16,
+        look_only=look_only,
+    )
+    if settings.stills:
+        folder = stills_folder(output, burst)
+        check_stills(folder, overwrite=settings.overwrite, look_only=look_only)
 
 
 def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Reporter) -> ExitCode:
@@ -180,7 +217,7 @@ def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Repor
     run = start(plan, settings)
     reporter.say(f"model {settings.model} on {run.device.name} ({run.device.reason})")
     if command.preview is not None:
-        still = output.with_name(f"{output.stem}_{command.preview}.png")
+        still = _still(output, command.preview)
         # Previews are for trying things: the next one replaces the last.
         write_png(still, preview(run, command.preview), overwrite=True)
         return _tell_result(Result(still, None, 1, tuple(run.bad), 0.0), plan, reporter)
@@ -194,6 +231,12 @@ def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Repor
         width=width,
         height=height,
     )
+    if settings.stills:
+        check_stills(
+            stills_folder(output, plan.burst.folder),
+            overwrite=settings.overwrite,
+            needed=stills_bytes(settings.stills, frames=run.total, width=width, height=height),
+        )
     with reporter.frames(run.total) as tick:
         result = write_video(run, output, on_frame=lambda _done, _total: tick())
     return _tell_result(result, plan, reporter)

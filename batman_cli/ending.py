@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from batman_cli.errors import BatmanError, ExitCode
+from batman_cli.errors import BatmanError, ExitCode, Unheard
 
 if TYPE_CHECKING:
     from batman_cli.progress import Reporter
@@ -37,10 +37,10 @@ def ending(*, quiet: bool, json: bool, debug: bool) -> Generator["Reporter"]:
         yield reporter
     except BatmanError as error:
         _trace(debug)
-        reporter.fail(error)
-        raise typer.Exit(error.exit_code) from None
+        raise typer.Exit(_told(reporter, error)) from None
     except KeyboardInterrupt:
-        reporter.warn("interrupted; nothing half-made was left")
+        with contextlib.suppress(Unheard):
+            reporter.warn("interrupted; nothing half-made was left")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except BrokenPipeError:
         raise typer.Exit(ExitCode.OUTPUT) from None
@@ -50,12 +50,22 @@ def ending(*, quiet: bool, json: bool, debug: bool) -> Generator["Reporter"]:
         _trace(debug)
         what = f"{type(error).__name__}: {error}"
         fault = BatmanError("a fault in batman", what, "run again with --debug and report it")
-        reporter.fail(fault)
-        raise typer.Exit(ExitCode.BUG) from None
+        raise typer.Exit(_told(reporter, fault)) from None
     finally:
         library.removeHandler(warnings)
 
 
+def _told(reporter: "Reporter", error: BatmanError) -> ExitCode:
+    """Tells of an error; the code to end with, which is another where programs cannot be told."""
+    try:
+        reporter.fail(error)
+    except Unheard as unheard:
+        reporter.fail(unheard)  # to people alone, now that events are dropped
+        return unheard.exit_code
+    return error.exit_code
+
+
 def _trace(debug: bool) -> None:
     if debug:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # standard error on a full disk
+            traceback.print_exc()

@@ -71,5 +71,9 @@ class OutputError(BatmanError):
     exit_code = ExitCode.OUTPUT
 
 
+class Unheard(OutputError):
+    """Standard output cannot be written: whoever reads the events will miss what comes."""
+
+
 class NotFinite(BatmanError):
     """The network produced NaN or infinity: never written as a frame."""

@@ -16,7 +16,7 @@ from typing import Self
 import imageio_ffmpeg  # pyright: ignore[reportMissingTypeStubs]
 
 from batman_cli.errors import BadInput, OutputError
-from batman_cli.output import spelled_out
+from batman_cli.output import reason, spelled_out
 
 STALL_S = 60.0  # seconds without any progress after which ffmpeg counts as frozen
 EXIT_S = 5.0  # seconds ffmpeg may take to exit once it has closed a pipe
@@ -77,11 +77,17 @@ class Ffmpeg:
         """Starts `ffmpeg ARGUMENTS`; `reads` opens its standard input, `writes` its output.
 
         subject: the file the errors are about. error: the class of those errors.
+        Raises OutputError where it cannot be started.
         """
         self._subject, self._error = subject, error
         command = [ffmpeg_path(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "error"]
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
-        self._messages = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
+        try:
+            self._messages = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
+        except OSError as failure:
+            what = "no temporary file can be made"
+            fix = "Set TMPDIR to a folder with space that can be written."
+            raise OutputError(what, reason(failure), fix) from failure
         try:
             self.process = subprocess.Popen(
                 [*command, *arguments],
@@ -96,7 +102,7 @@ class Ffmpeg:
             )
         except OSError as failure:
             self._messages.close()
-            raise _no_ffmpeg(failure.strerror or str(failure)) from failure
+            raise _no_ffmpeg(reason(failure)) from failure
         if self.process.stdin:
             os.set_blocking(self.process.stdin.fileno(), False)
 

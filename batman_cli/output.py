@@ -1,6 +1,7 @@
 """Results that appear whole or not at all: hidden names, locks, and the move into place."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -22,9 +23,10 @@ def spelled_out(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100  (Path.absolute keeps "..")
 
 
-def check_target(path: Path, *, overwrite: bool) -> Path:
+def check_target(path: Path, *, overwrite: bool, look_only: bool = False) -> Path:
     """The absolute path of the file to write, links followed; nothing is written yet.
 
+    look_only: try nothing out either, so that not even times of folders change.
     Raises OutputError where its folder is missing or not writable, and where something is there
     already: anything without `overwrite`, and with it all but a regular file.
     """
@@ -34,7 +36,7 @@ def check_target(path: Path, *, overwrite: bool) -> Path:
         raise OutputError(target.name or str(target), f"is {kind}", "Choose another name.")
     if os.path.lexists(target) and not overwrite:
         raise exists_already(target)
-    check_folder(target)
+    check_folder(target, look_only=look_only)
     longest = os.pathconf(target.parent, "PC_NAME_MAX")
     if len(os.fsencode(target.name)) > longest:
         fix = "Give a shorter name with -o."
@@ -42,18 +44,35 @@ def check_target(path: Path, *, overwrite: bool) -> Path:
     return target
 
 
-def check_folder(target: Path) -> None:
-    """Raises OutputError unless something can be written beside `target`."""
+def check_folder(target: Path, *, look_only: bool = False) -> None:
+    """Raises OutputError unless something can be written beside `target`.
+
+    That is tried out, for permissions do not tell all; with `look_only` they must do.
+    """
     folder = target.parent
     if not folder.is_dir():
         fix = f"Make it first: mkdir -p {folder}"
         raise OutputError(target.name, f"there is no folder {folder}", fix)
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        if look_only and not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if not look_only:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
     except OSError as error:
         fix = "Write to another folder."
         raise OutputError(target.name, f"cannot write in {folder}: {reason(error)}", fix) from error
+
+
+def check_space(target: Path, needed: int, fix: str) -> None:
+    """Raises OutputError with that remedy where the disk of `target` has not `needed` bytes."""
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise OutputError(
+            target.name,
+            f"No space left on device: at least {needed:,} bytes needed, {free:,} free",
+            fix,
+        )
 
 
 def exists_already(target: Path) -> OutputError:
@@ -66,12 +85,13 @@ def exclusive(target: Path) -> Generator[None]:
     """A block in which no other run, on this machine, writes `target`.
 
     Raises OutputError at once if one does. The kernel drops the lock of a killed run; what such a
-    run left beside `target` is removed at the start, for nobody else can be using it.
+    run left beside `target` is removed at the start, for nobody else can be using it. On a disk
+    without locks nothing is kept out, and nothing removed: another run may be writing it.
     """
     lock = hidden(target, "lock")
-    file = _lock(lock, target)
+    file, held = _lock(lock, target)
     try:
-        for stale in _parts(target):
+        for stale in _parts(target) if held else []:
             _remove(stale)
         yield
     finally:
@@ -136,8 +156,8 @@ def _move_without_replacing(part: Path, target: Path) -> None:
         part.unlink()
 
 
-def _lock(lock: Path, target: Path) -> int:
-    """File descriptor of the locked lock file."""
+def _lock(lock: Path, target: Path) -> tuple[int, bool]:
+    """File descriptor of the lock file, and whether it is locked: not every disk can."""
     while True:
         try:
             file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -151,7 +171,7 @@ def _lock(lock: Path, target: Path) -> int:
             fix = "Wait for it to end, or name another file."
             raise OutputError(target.name, f"another run is writing it ({owner})", fix) from None
         except OSError:  # a disk without locks: better unguarded than no video
-            return file
+            return file, False
         # The owner before may have removed the file between our two calls: then lock the new one.
         try:
             current = lock.stat().st_ino == os.fstat(file).st_ino
@@ -161,7 +181,7 @@ def _lock(lock: Path, target: Path) -> int:
             with contextlib.suppress(OSError):  # who holds it is for people; a full disk is no bar
                 os.truncate(file, 0)
                 os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            return file
+            return file, True
         os.close(file)
 
 

@@ -1,6 +1,7 @@
 """What a command tells while it runs: lines and a progress bar for people, JSON for programs."""
 
 import contextlib
+import io
 import itertools
 import json
 import math
@@ -8,14 +9,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Protocol, TextIO
+from typing import Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from tqdm import tqdm
 
-from batman_cli.errors import BatmanError
+from batman_cli.errors import BatmanError, Unheard
 
 LINE_S = 5.0  # seconds between progress lines where nothing can be redrawn
 TRAINING_LINE_S = 30.0  # the same of a training, which takes hours
@@ -39,14 +40,19 @@ class Reporter:
     """All that a command says: people read standard error, programs standard output.
 
     On a terminal people see a bar, elsewhere a line now and then. With `json` standard output
-    holds one JSON object per line and nothing else; without, it stays empty.
+    holds one JSON object per line and nothing else; without, it stays empty. Where people cannot
+    be told, for their terminal is gone or their disk full, the work goes on in silence.
     """
 
     def __init__(self, *, quiet: bool = False, json: bool = False) -> None:
         """`quiet` silences all but warnings, `json` switches events on."""
         self.quiet, self.json = quiet, json
         self._console = Console(
-            file=_own_stderr(), soft_wrap=True, highlight=False, markup=False, emoji=False
+            file=cast("TextIO", _Stderr()),
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+            emoji=False,
         )
 
     def say(self, text: str) -> None:
@@ -93,12 +99,18 @@ class Reporter:
 
         Fields hold what JSON can, besides that numbers that are not finite become null and
         anything else appears as its `str` (paths, fractions).
+        Raises Unheard where standard output cannot be written; later events are dropped.
         """
         if self.json:
             told = {"event": name, **_finite(fields)}
             line = json.dumps(told, default=str, allow_nan=False)
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+            try:
+                _write_line(line)
+            except OSError as error:
+                self.json = False
+                why = error.strerror or str(error)
+                fix = "See what reads it, or leave out --json."
+                raise Unheard("standard output cannot be written", why, fix) from error
 
     @contextlib.contextmanager
     def frames(self, total: int) -> Generator[Tick]:
@@ -191,17 +203,57 @@ def _finite(fields: Fields) -> dict[str, object]:
     }
 
 
-def _own_stderr() -> TextIO:
-    """Standard error under a descriptor of its own.
+class _Stderr(io.TextIOBase):
+    """Standard error for as long as it can be written; from then on, silence.
 
-    Reading a raw file turns descriptor 2 aside for a moment, in another thread (see quiet.py).
+    Its descriptor is its own: reading a raw file turns descriptor 2 aside for a moment, in another
+    thread (see quiet.py).
     """
+
+    def __init__(self) -> None:
+        self._stream: TextIO | None = sys.stderr  # None where it was closed from the start
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # one without a descriptor
+            if sys.stderr.fileno() == 2:
+                self._stream = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def write(self, text: str, /) -> int:
+        with self._silenced() as stream:
+            stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._silenced() as stream:
+            stream.flush()
+
+    @contextlib.contextmanager
+    def _silenced(self) -> Generator[TextIO]:
+        try:
+            yield self._stream or io.StringIO()
+        except OSError:
+            self._stream = None
+
+
+def _write_line(line: str) -> None:
+    """Writes to standard output at once. Raises OSError where that fails, or it is closed."""
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]  (closed from the start)
+        raise OSError("it is closed")
     try:
-        if sys.stderr.fileno() == 2:
-            return os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    except (AttributeError, OSError, ValueError):
-        pass  # replaced by something without a descriptor, or closed
-    return sys.stderr
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    except OSError:
+        # What is left in its buffer must go somewhere, or Python complains about it at its end.
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        raise
 
 
 def _rate(done: int, elapsed_s: float) -> float:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import imageio.v3 as iio
 import numpy as np
@@ -18,6 +18,7 @@ from batman_cli.errors import BadInput, OutputError, UsageError
 from batman_cli.ffmpeg import Ffmpeg, file_url
 from batman_cli.output import (
     check_folder,
+    check_space,
     check_target,
     exclusive,
     exists_already,
@@ -28,8 +29,10 @@ from batman_cli.output import (
     spelled_out,
     sync,
 )
+from batman_cli.settings import Stills
 
 SUFFIXES = {"png": ".png", "tiff16": ".tiff"}
+TIFF16_BYTES = 6  # of a pixel: three samples of 16 bits, not compressed
 PNG_HEAD = 24  # bytes: signature, then the first chunk up to width and height
 _STILL = re.compile(r"\d{5,}\.(png|tiff)")  # what StillsWriter writes, and alone may replace
 
@@ -40,7 +43,7 @@ class StillsWriter:
     Leaving the block by an exception leaves nothing behind, and what was there untouched.
     """
 
-    def __init__(self, folder: Path, *, kind: Literal["png", "tiff16"], overwrite: bool) -> None:
+    def __init__(self, folder: Path, *, kind: Stills, overwrite: bool) -> None:
         """Checks the options; nothing is written before the block is entered.
 
         kind: "png", 8 bits per channel, or "tiff16", 16 bits, which keeps every bit.
@@ -57,9 +60,12 @@ class StillsWriter:
         self._target = check_stills(self.folder, overwrite=self.overwrite)
         with contextlib.ExitStack() as opened:
             opened.enter_context(exclusive(self._target))
-            _restore(self._target)
             self._part = new_part(self._target)
-            self._part.mkdir()
+            try:
+                _restore(self._target)
+                self._part.mkdir()
+            except OSError as error:
+                raise OutputError(self._target.name, reason(error)) from error
             opened.callback(shutil.rmtree, self._part, ignore_errors=True)
             self._opened = opened.pop_all()
         return self
@@ -114,11 +120,20 @@ def stills_folder(output: Path, burst: Path) -> Path:
     return folder
 
 
-def check_stills(folder: Path, *, overwrite: bool) -> Path:
+def stills_bytes(kind: Stills, *, frames: int, width: int, height: int) -> int:
+    """What so many stills need at least; 0 where that depends on what they show."""
+    return frames * width * height * TIFF16_BYTES if kind == "tiff16" else 0
+
+
+def check_stills(
+    folder: Path, *, overwrite: bool, needed: int = 0, look_only: bool = False
+) -> Path:
     """The absolute path of the folder to make, links followed; nothing is written yet.
 
-    Raises OutputError where it cannot be made, or holds something: anything without `overwrite`,
-    and with it anything but numbered stills, for the raw files of a burst must never be lost.
+    needed: bytes of its stills. look_only: try nothing out, as in `check_target`.
+    Raises OutputError where they have no room, where the folder cannot be made, or holds something:
+    anything without `overwrite`, and with it anything but numbered stills, for the raw files of a
+    burst must never be lost.
     """
     target = Path(os.path.realpath(folder))
     if os.path.lexists(target) and not target.is_dir():
@@ -128,7 +143,8 @@ def check_stills(folder: Path, *, overwrite: bool) -> Path:
     if not _only_stills(target):
         fix = "Name a new folder for the stills."
         raise OutputError(target.name, "holds other files than stills", fix)
-    check_folder(target)
+    check_folder(target, look_only=look_only)
+    check_space(target, needed, "Free some space, write to another disk, or take --stills png.")
     return target
 
 

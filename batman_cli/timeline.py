@@ -180,12 +180,17 @@ def _interval(clock: Clock) -> tuple[float | None, str]:
     usual = median(steps) if steps else 0.0
     if clock.fine and usual:
         # The mean undoes the rounding of the times, the bound leaves out lost shots.
-        even = fmean(step for step in steps if step <= 1.5 * usual)
-        return even, "from the capture times"
+        bound = 1.5 * usual + _tick(steps)
+        return fmean(step for step in steps if step <= bound), "from the capture times"
     if times[-1] - times[0] < COARSE_SPAN_S:
         return None, "too few capture times, or too coarse, to measure it"
     # The slope of a line through all times: the ends alone err by up to 1 s of the whole span.
     return linear_regression(range(len(times)), times).slope, "from coarse capture times"
+
+
+def _tick(steps: Sequence[float]) -> float:
+    """Seconds by which steps err where two shots share a time: the clock is slower than they."""
+    return min(filter(None, steps)) if 0 in steps else 0.0
 
 
 def shown(name: str) -> str:

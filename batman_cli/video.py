@@ -2,7 +2,6 @@
 
 import contextlib
 import queue
-import shutil
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,7 +14,14 @@ from numpy.typing import NDArray
 from batman_cli.codecs import CODECS, Codec, coded_size, encode_arguments, find_codec, known_codec
 from batman_cli.errors import BadInput, OutputError, UsageError
 from batman_cli.ffmpeg import Ffmpeg, ffmpeg_path, file_url
-from batman_cli.output import check_target, exclusive, new_part, put_in_place, spelled_out
+from batman_cli.output import (
+    check_space,
+    check_target,
+    exclusive,
+    new_part,
+    put_in_place,
+    spelled_out,
+)
 
 __all__ = ["CODECS", "Codec", "VideoWriter", "check_output", "ffmpeg_path", "read_clip"]
 
@@ -44,26 +50,24 @@ def check_output(
     width: int,
     height: int,
     crf: int | None = None,
+    look_only: bool = False,
 ) -> None:
     """Refuses, before any work is done, a video that could not be written at its end.
 
+    look_only: make no file, not even for a moment; whether another run writes it stays unknown.
     Raises UsageError for an unknown codec, wrong suffix or impossible crf, and OutputError for a
     folder that is missing or read-only, a file that is there already (without `overwrite`) or
     being written, an impossible size, a missing encoder, and a disk far too small.
     """
     found = find_codec(codec, path, crf)
     width, height = coded_size(found, width, height)
-    target = check_target(path, overwrite=overwrite)
-    with exclusive(target):
-        pass
+    target = check_target(path, overwrite=overwrite, look_only=look_only)
+    if not look_only:
+        with exclusive(target):
+            pass
     needed = int(frames * width * height * found.least_bits / 8)
-    free = shutil.disk_usage(target.parent).free
-    if needed > free:
-        raise OutputError(
-            target.name,
-            f"No space left on device: at least {needed:,} bytes needed, {free:,} free",
-            "Free some space, write to another disk, or use a codec with smaller files (h264).",
-        )
+    fix = "Free some space, write to another disk, or use a codec with smaller files (h264)."
+    check_space(target, needed, fix)
 
 
 class VideoWriter:

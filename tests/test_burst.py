@@ -318,6 +318,28 @@ def test_copies_are_pointed_out_and_shots_of_equal_size_are_not(folder: Folder) 
     assert warning == "The same shot more than once: DSC00002.ARW = DSC00002 (1).ARW."
 
 
+def with_copy(folder: Folder, *, shots: int) -> Path:
+    path = folder(
+        *(a_shot(dsc(n), NOON + n / 20) for n in range(1, shots + 1)),
+        replace(a_shot("copy of 1.ARW"), time_s=NOON + 1 / 20),
+    )
+    (path / "copy of 1.ARW").write_bytes((path / dsc(1)).read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("shots", [2, 3, 4, 20])
+def test_a_copy_does_not_change_the_rate(folder: Folder, shots: int) -> None:
+    burst = open_burst(with_copy(folder, shots=shots))
+    assert burst.fps == 20
+    assert burst.fps_reason.startswith("measured")
+
+
+def test_a_copy_outside_of_the_chosen_range_is_not_told(folder: Folder) -> None:
+    burst = open_burst(with_copy(folder, shots=4), start=1)
+    assert burst.warnings == ()
+    assert len(burst.near) == 4
+
+
 def test_shots_alike_but_for_their_last_rows_are_no_copies(folder: Folder) -> None:
     path = folder(dsc(1), dsc(2))
     for number in (1, 2):

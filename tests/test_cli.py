@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Checkpoints, NewBurst, samples
-from running import ROOT, Ran, batman, call, names, probe, start
+from running import COMMAND, ROOT, Ran, batman, call, names, probe, start
 from test_enhance import cut, damage_pixels, tiny
 
 from batman_cli import __version__
@@ -415,6 +416,48 @@ def test_a_reader_who_leaves_is_no_crash(
     assert names(tmp_path) == ["burst"]
 
 
+def ended(words: str, *, then: str = "") -> Ran:
+    """The command as a shell runs it, its standard streams as `then` turns them."""
+    done = subprocess.run(
+        ["sh", "-c", f"exec {shlex.join(COMMAND)} {words} {then}"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_messages_that_cannot_be_written_do_not_change_how_a_run_ends(new_burst: NewBurst) -> None:
+    burst = shlex.quote(str(new_burst(2)))
+    for then in ("2>/dev/full", "2>&-"):
+        assert ended("enhance /nowhere", then=then) == Ran(3, "", "")
+        assert ended(f"enhance {burst} --dry-run", then=then) == Ran(0, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("then", [">/dev/full", ">&-"])
+def test_events_that_cannot_be_written_end_the_call(then: str, new_burst: NewBurst) -> None:
+    bursts = " ".join(shlex.quote(str(new_burst(1, name=name))) for name in "ab")
+    ran = ended(f"enhance {bursts} --dry-run --json", then=then)
+    assert ran.code == 7
+    assert "error: standard output cannot be written" in ran.err
+    assert "a fault in batman" not in ran.err
+    assert ran.err.count("reading") == 1  # the next burst is not begun
+    assert ended("enhance /nowhere --json", then=then).code == 7
+
+
+def test_without_standard_error_programs_still_get_nothing_but_json(new_burst: NewBurst) -> None:
+    burst = shlex.quote(str(new_burst(2)))
+    ran = ended(f"enhance {burst} --dry-run --json", then="2>&-")
+    assert ran.code == 0
+    assert [event["event"] for event in events(ran)] == ["plan"]
+
+
 # Looking only
 
 
@@ -430,6 +473,48 @@ def test_a_dry_run_needs_no_torch_and_writes_nothing(
         assert f"would write {tmp_path / 'videos' / name}.mp4" in ran.err
     assert [path.stat().st_mtime_ns for path in (tmp_path, *bursts)] == before
     assert batman("enhance", bursts[0], env=without_torch).code == 1  # it is needed for more
+
+
+def test_a_dry_run_of_one_burst_touches_nothing_beside_it(
+    new_burst: NewBurst, tmp_path: Path
+) -> None:
+    burst = new_burst(2)
+    before = tmp_path.stat().st_mtime_ns
+    for more in ((), ("--stills", "png"), ("--preview", "1")):
+        assert call("enhance", burst, "--dry-run", *more).code == 0
+    assert tmp_path.stat().st_mtime_ns == before
+
+
+def test_a_dry_run_warns_of_a_result_that_could_not_be_written_and_goes_on(
+    new_burst: NewBurst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    burst, access = new_burst(2), os.access
+
+    def read_only(path: Path, mode: int) -> bool:
+        return path != tmp_path and access(path, mode)
+
+    (tmp_path / "mine.mp4").touch()
+    for name, why in (("mine.mp4", "exists already"), ("none/x.mp4", "there is no folder")):
+        ran = call("enhance", burst, "--dry-run", "-o", tmp_path / name)
+        assert ran.code == 0
+        assert why in ran.err
+        assert "in order of" in ran.err
+    monkeypatch.setattr(os, "access", read_only)
+    ran = call("enhance", burst, "--dry-run")
+    assert ran.code == 0
+    assert f"warning: burst.mp4: cannot write in {tmp_path}" in ran.err
+    assert "frames/s" in ran.err
+
+
+def test_a_preview_that_cannot_be_written_is_told_before_any_shot_is_read(
+    new_burst: NewBurst, tmp_path: Path
+) -> None:
+    burst = new_burst(2)
+    (tmp_path / "x_1.png").mkdir()
+    ran = call("enhance", burst, "--preview", "1", "-o", tmp_path / "x.mp4")
+    assert ran.code == 7
+    assert "x_1.png" in ran.err
+    assert "reading" not in ran.err
 
 
 def test_a_dry_run_tells_of_bad_shots(new_burst: NewBurst, tmp_path: Path) -> None:

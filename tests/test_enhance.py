@@ -465,6 +465,16 @@ def test_bursts_that_would_share_a_video_are_refused(
     assert names(tmp_path / "x") == ["night"]
 
 
+@pytest.mark.parametrize("pair", [("Night", "night"), ("été", "e\u0301te\u0301")], ids=ascii)
+def test_bursts_whose_names_some_disks_take_for_one_are_refused(
+    pair: tuple[str, str], new_burst: NewBurst, tmp_path: Path
+) -> None:
+    bursts = [new_burst(1, name=f"{number}/{name}") for number, name in enumerate(pair)]
+    ran = call("enhance", *bursts, "-o", tmp_path / "videos", "--dry-run")
+    assert ran.code == 2
+    assert "same name" in ran.err
+
+
 # The Python interface
 
 

@@ -22,6 +22,16 @@ def test_the_example_burst_is_one() -> None:
     assert burst.shots[0].camera == "SONY DSC-RX100M6"
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("target", ["demo", "clean"])
+def test_make_leaves_the_video_of_the_first_command_alone(target: str) -> None:
+    shell = ["make", "--dry-run", "--always-make", target]
+    done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, check=True)
+    first = next(line for line in (ROOT / "README.md").open() if "batman enhance" in line)
+    assert "demo.mp4" in done.stdout
+    assert first.split()[-1] not in done.stdout
+
+
 @pytest.mark.slow
 def test_the_python_example_runs_as_it_stands(new_burst: NewBurst, tmp_path: Path) -> None:
     burst = new_burst(4)

@@ -155,7 +155,7 @@ def test_a_shot_that_does_not_stay_as_it_was_is_a_bad_one(
 # Results that cannot be written
 
 
-@pytest.mark.parametrize("stills", [(), ("--stills", "tiff16")], ids=["video", "stills"])
+@pytest.mark.parametrize("stills", [(), ("--stills", "png")], ids=["video", "stills"])
 def test_a_full_disk_is_told_and_left_as_it_was(
     stills: tuple[str, ...], small_disk: Path, new_burst: NewBurst, checkpoints: Checkpoints
 ) -> None:
@@ -164,6 +164,17 @@ def test_a_full_disk_is_told_and_left_as_it_was(
     ran = call("enhance", new_burst(12), "-o", output, *lossy_or_not, *stills, *tiny(checkpoints))
     assert ran.code == 7
     assert "No space left on device" in ran.err
+    assert names(small_disk) == []
+
+
+def test_a_disk_too_small_for_the_stills_is_told_before_the_first_frame(
+    small_disk: Path, new_burst: NewBurst, checkpoints: Checkpoints
+) -> None:
+    asked = ("-o", small_disk / "out.mp4", "--stills", "tiff16")
+    ran = call("enhance", new_burst(12), *asked, "--json", *tiny(checkpoints))
+    assert ran.code == 7
+    assert f"at least {12 * 96 * 64 * 6:,} bytes needed" in ran.err
+    assert '"progress"' not in ran.out
     assert names(small_disk) == []
 
 

@@ -1,5 +1,6 @@
 """People read standard error, programs standard output, and nobody gets the other's lines."""
 
+import errno
 import io
 import json
 import os
@@ -230,6 +231,24 @@ def test_an_exception_passes_and_gives_the_terminal_back(
     assert sys.stderr is stream
     hides, shows = stream.getvalue().count("\x1b[?25l"), stream.getvalue().count("\x1b[?25h")
     assert hides == shows == (1 if terminal else 0)  # the cursor
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("code", [errno.EIO, errno.EPIPE], ids=["dead terminal", "closed pipe"])
+def test_frames_go_on_when_nobody_can_be_told(
+    code: int, terminal: bool, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    class Dead(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+        def write(self, text: str) -> int:
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(sys, "stderr", Dead())
+    reporter = Reporter()
+    reporter.warn("the terminal is gone")
+    process(reporter, clock, 20, frame_s=3)
 
 
 def test_names_that_are_not_utf8_can_be_said(tmp_path: Path) -> None:

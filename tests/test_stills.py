@@ -250,6 +250,18 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(
     assert names(tmp_path) == []
 
 
+def test_a_folder_that_cannot_be_made_is_an_error_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(OutputError, match="out: No space left on device"):
+        write(tmp_path / "out", 1)
+    assert names(tmp_path) == []
+
+
 def test_no_threads_or_files_stay_open(tmp_path: Path) -> None:
     def held() -> tuple[int, int]:
         descriptors = Path("/proc/self/fd")

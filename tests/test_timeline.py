@@ -202,6 +202,15 @@ def test_lost_shots_and_pauses_do_not_slow_the_video() -> None:
     assert rate_of([*whole, *(t + 60 for t in whole)], has_subsecond=False) == 20
 
 
+@pytest.mark.parametrize("shots", [3, 21, 41, 109])
+def test_tenths_of_a_second_give_the_rate_of_a_faster_burst(shots: int) -> None:
+    assert rate_of([NOON + i // 2 / 10 for i in range(shots)]) == 20
+
+
+def test_two_shots_at_one_time_and_a_third_give_a_rate() -> None:
+    assert rate_of([NOON, NOON, NOON + 0.1]) == 20
+
+
 @pytest.mark.parametrize(
     "times",
     [[], [NOON + 0.5], [NOON, NOON], [NOON + 0.5] * 9, [NOON + i // 10 for i in range(25)]],

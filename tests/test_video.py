@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import resource
 import signal
@@ -337,9 +338,9 @@ def test_impossible_options_are_refused_at_once(
 
 
 def test_an_impossible_crf_is_refused_before_work_begins(tmp_path: Path) -> None:
-    path, size = tmp_path / "x.mp4", {"frames": 1, "width": 64, "height": 48}
+    path = tmp_path / "x.mp4"
     with pytest.raises(UsageError, match="crf 99"):
-        check_output(path, "h264", overwrite=False, crf=99, **size)
+        check_output(path, "h264", overwrite=False, crf=99, frames=1, width=64, height=48)
 
 
 def test_suffix_advice_names_the_right_ones(tmp_path: Path) -> None:
@@ -370,6 +371,18 @@ def test_a_missing_ffmpeg_is_named(
     with pytest.raises(OutputError, match="ffmpeg cannot be started"):
         ffmpeg.encoders()
     assert leftovers(tmp_path) == ["not a program"]
+
+
+def test_a_folder_for_temporary_files_that_is_full_is_named_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(OutputError, match="No space left on device") as caught:
+        ffmpeg.Ffmpeg(["-version"], subject="x.mp4")
+    assert "TMPDIR" in caught.value.fix
 
 
 def unwritable() -> Path:
@@ -683,6 +696,22 @@ def test_a_second_run_on_the_same_video_fails_at_once(tmp_path: Path, no_leaks: 
         video.write(flat(0))
     assert len(decoded(path)) == 2
     assert leftovers(tmp_path) == ["x.mp4", "y.mp4"]
+
+
+def test_on_a_disk_without_locks_a_second_call_takes_nothing_from_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    path = tmp_path / "x.mp4"
+    with VideoWriter(path, width=WIDTH, height=HEIGHT, fps=FPS) as video:
+        video.write(flat(0))
+        wait_for(lambda: any(name.endswith(".part") for name in leftovers(tmp_path)))
+        check_output(path, "h264", overwrite=True, frames=1, width=64, height=48)
+    assert len(decoded(path)) == 1
+    assert leftovers(tmp_path) == ["x.mp4"]
 
 
 def test_of_runs_that_race_one_writes_and_the_others_fail(tmp_path: Path) -> None:
