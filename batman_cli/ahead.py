@@ -7,45 +7,42 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-POLL_S = 0.1  # how soon the thread notices that nobody wants more
-
 
 def read_ahead(items: Iterable[T], *, depth: int = 2) -> Generator[T]:
     """The items in order, up to `depth` of them made before they are asked for.
 
     An exception of `items` is raised here, in its place. Closing the iterator ends the thread.
     """
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(item: T | None, error: BaseException | None) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put((item, error), timeout=POLL_S)
-                return True
-            except queue.Full:
-                continue
-        return False
+    # Not queue.Queue: Ctrl-C inside its get leaves it locked, and the thread would wait for ever.
+    ready: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    places: queue.SimpleQueue[None] = queue.SimpleQueue()
+    wanted = True
 
     def work() -> None:
         try:
             for item in items:
-                if not put(item, None):
+                places.get()
+                if not wanted:
                     return
-            put(None, StopIteration())
+                ready.put((item, None))
+            ready.put((None, StopIteration()))
         except BaseException as error:
-            put(None, error)
+            ready.put((None, error))
 
+    for _ in range(depth):
+        places.put(None)
     thread = threading.Thread(target=work, name="read-ahead", daemon=True)
     thread.start()
     try:
         while True:
             item, error = ready.get()
+            places.put(None)
             if isinstance(error, StopIteration):
                 return
             if error is not None:
                 raise error
             yield item  # type: ignore[misc]
     finally:
-        stopped.set()
+        wanted = False
+        places.put(None)
         thread.join()

@@ -113,7 +113,11 @@ class VideoWriter:
             crf=crf,
             suffix=path.suffix.lower(),
         )
-        self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUED_FRAMES)
+        # Not queue.Queue: Ctrl-C inside its put leaves it locked, and both threads would wait.
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(QUEUED_FRAMES):
+            self._places.put(None)
         self._failure: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -154,6 +158,7 @@ class VideoWriter:
             )
         picture = frame[: self.height, : self.width].astype("<u2", copy=False).tobytes()
         if self._failure is None:
+            self._places.get()
             self._queue.put(picture)
         if self._failure is not None:
             raise self._failure
@@ -162,6 +167,7 @@ class VideoWriter:
     def _feed(self) -> None:
         """Hands queued frames to ffmpeg until None comes. After a failure it only empties."""
         while (picture := self._queue.get()) is not None:
+            self._places.put(None)
             if self._failure is None:
                 try:
                     self._ffmpeg.feed(picture)
