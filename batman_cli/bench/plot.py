@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import count
 
 WIDTH, HEIGHT = 440, 320  # of the drawing; at this width letters have their size in pixels
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 44  # margins
@@ -198,16 +199,26 @@ def _round_values(low: float, high: float) -> list[float]:
 
 
 def _label(text: str, across: float, down: float, taken: list[tuple[float, float, float]]) -> str:
-    """A label beside its point, moved down until it covers no other; inside the drawing."""
+    """A label right or left of its point, else below; inside the drawing, and over no other."""
     width = LETTER * len(text)
-    fits = across + 9 + width < WIDTH
-    left = across + 9 if fits else across - 9 - width
-    row = down + 4
-    while any(
-        abs(row - other) < LINE and left < end and start < left + width
-        for start, end, other in taken
-    ):
-        row += 2
+    sides = [
+        (left, x, anchor)
+        for left, x, anchor in (
+            (across + 9, across + 9, "start"),
+            (across - 9 - width, across - 9, "end"),
+        )
+        if left >= LEFT and left + width < WIDTH
+    ] or [(LEFT, LEFT, "start")]
+
+    def free(left: float, row: float) -> bool:
+        return not any(
+            abs(row - other) < LINE and left < end and start < left + width
+            for start, end, other in taken
+        )
+
+    rows = (down + 4 + 2 * n for n in count())
+    (left, x, anchor), row = next(
+        (side, row) for row in rows for side in sides if free(side[0], row)
+    )
     taken.append((left, left + width, row))
-    x, anchor = (left, "start") if fits else (left + width, "end")
     return f'<text x="{x:.1f}" y="{row:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
