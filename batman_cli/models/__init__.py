@@ -135,8 +135,6 @@ WITHOUT_WEIGHTS: dict[str, Callable[[], RawpyPipeline | Vbm4d]] = {
 def build(kind: str, config: dict[str, Any]) -> Net:
     """Untrained network of a kind of KINDS with the sizes that `config` names.
 
-    Its kernels lie in memory with the channels last, which convolutions take without reordering:
-    a tenth to a third faster on a CPU (docs/performance.md).
     Raises WeightsError for an unknown kind or a field that the kind does not have.
     """
     if kind not in KINDS:
@@ -148,8 +146,4 @@ def build(kind: str, config: dict[str, Any]) -> Net:
     values: dict[str, Any] = (
         config | {"widths": tuple(config["widths"])} if "widths" in config else config
     )
-    network = KINDS[kind].network(KINDS[kind].config(**values))
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return network
+    return KINDS[kind].network(KINDS[kind].config(**values))
