@@ -24,6 +24,14 @@ _SIDECARS = frozenset(
     | {".db", ".ds_store", ".ini", ".md5", ".sha256"}  # of the system, checksums
 )
 
+# What must be one in a burst.
+_ONE: dict[str, Callable[[ShotInfo], str]] = {
+    "camera": lambda shot: shot.camera or "unknown camera",
+    "size": lambda shot: f"{shot.width} x {shot.height}",
+    "CFA pattern": lambda shot: shot.pattern,
+    "orientation": lambda shot: f"flip {shot.orientation}",
+}
+
 
 @dataclass(frozen=True)
 class Burst:
@@ -31,7 +39,7 @@ class Burst:
 
     sequence: every shot in playing order; a `BadShot` keeps its place only for "repeat"
     shots: the usable ones of `sequence`; at least one
-    near: these and the usable ones between them, each once: neighbours in time for the noise
+    near: these and those of their kind between them, each once: neighbours in time for the noise
     bad: every bad shot of the chosen range, also those left out of `sequence`
     fps: frames/s of the video; `fps_reason` and `order_reason` say where they come from
     warnings: whole sentences for the user
@@ -78,7 +86,11 @@ def open_burst(
     if bad and (on_bad_frame == "stop" or not shots):
         raise _refusal(whole, sequence, bad)
     _refuse_mixture(shots)
-    near = tuple(item for item in whole[start:stop] if isinstance(item, ShotInfo))
+    near = tuple(
+        item
+        for item in whole[start:stop]
+        if isinstance(item, ShotInfo) and all(of(item) == of(shots[0]) for of in _ONE.values())
+    )
     good = [item for item in whole if isinstance(item, ShotInfo)]
     copies = _copies(good)
     clock = clock_of(_once(good, copies))
@@ -184,13 +196,7 @@ def _refusal(whole: Sequence[Item], sequence: Sequence[Item], bad: Sequence[BadS
 
 def _refuse_mixture(shots: Sequence[ShotInfo]) -> None:
     """Raises BadInput naming the groups, largest first, when shots differ in what must be one."""
-    facts: dict[str, Callable[[ShotInfo], str]] = {
-        "camera": lambda shot: shot.camera or "unknown camera",
-        "size": lambda shot: f"{shot.width} x {shot.height}",
-        "CFA pattern": lambda shot: shot.pattern,
-        "orientation": lambda shot: f"flip {shot.orientation}",
-    }
-    mixed = {name: of for name, of in facts.items() if len(set(map(of, shots))) > 1}
+    mixed = {name: of for name, of in _ONE.items() if len(set(map(of, shots))) > 1}
     if not mixed:
         return
     groups: defaultdict[str, list[str]] = defaultdict(list)

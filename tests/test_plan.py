@@ -114,6 +114,18 @@ def test_a_damaged_shot_that_is_left_out_does_no_harm(tmp_path: Path) -> None:
         make_plan(tmp_path, EnhanceSettings(order="name"))
 
 
+def test_a_shot_of_another_size_that_is_left_out_does_no_harm(tmp_path: Path) -> None:
+    for number in range(4):
+        dark_shot(
+            tmp_path / f"{number:05d}.ARW", iso=6400, exposure_s=1 / 50, gain=6.0, seed=number
+        )
+    small = np.random.default_rng(9).integers(800, 1000, (64, 96), np.uint16)
+    exposure = Exposure(6400, 1 / 50, FIRST_SHOT, (2.0, 1.0, 1.9), 1)
+    write_arw(tmp_path / "00001.ARW", small, exposure, lossy=False)
+    plan = make_plan(tmp_path, EnhanceSettings(order="name", step=2))
+    assert plan.noise.shot == pytest.approx(6.0 / (16300 - 800), rel=0.2)
+
+
 def zero_the_pixels(shot: Path) -> None:
     content = bytearray(shot.read_bytes())
     content[-SIZE[0] * SIZE[1] :] = bytes(SIZE[0] * SIZE[1])
