@@ -3,6 +3,7 @@
 import json
 import math
 import tomllib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from batman_cli.training.losses import Objective, gradients, pictures_of
 from batman_cli.training.optimiser import REST_SHARE, Muon, orthogonal
 from batman_cli.training.ranks import Ranks
 from batman_cli.training.sources import prepare
-from batman_cli.training.state import is_finite, load_run, new_run
+from batman_cli.training.state import Run, is_finite, load_run, new_run
 from batman_cli.training.step import Crew, draws, length_of, rate_at, take_step
 from batman_cli.weights import load_network
 
@@ -308,6 +309,26 @@ def test_every_recipe_trains(settings: dict[str, object], pictures: Path, tmp_pa
 # A step
 
 
+def fresh(kind: str, sizes: Mapping[str, object]) -> Run:
+    return new_run(
+        kind,
+        sizes,
+        optimiser="adamw",
+        rate=1.0,
+        weight_decay=0,
+        seed=1,
+        start=None,
+        to=CPU,
+    )
+
+
+def one_step(run: Run, stock: Stock, settings: TrainSettings, threads: int) -> None:
+    with ThreadPoolExecutor(threads) as pool:
+        crew = Crew(pool, threads, choose_device("cpu", "fp32"), Ranks())
+        drawn = next(draws(stock, settings, 0, Ranks(), delay=0))
+        take_step(run, drawn, settings, crew, share=0.0, signal=None)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("terms", [{}, {"consistency": 0.1, "temporal": 0.5, "truncate": 2}])
 def test_a_step_does_not_depend_on_how_many_threads_share_it(
@@ -316,20 +337,8 @@ def test_a_step_does_not_depend_on_how_many_threads_share_it(
     settings = TrainSettings(batch=3, frames=3, graded=3, size=64, **terms)  # pyright: ignore[reportArgumentType]
 
     def stepped(threads: int) -> list[torch.Tensor]:
-        run = new_run(
-            "clstm",
-            NARROW,
-            optimiser="adamw",
-            rate=1.0,
-            weight_decay=0,
-            seed=1,
-            start=None,
-            to=CPU,
-        )
-        with ThreadPoolExecutor(threads) as pool:
-            crew = Crew(pool, threads, choose_device("cpu", "fp32"), Ranks())
-            drawn = next(draws(stock, settings, 0, Ranks(), delay=0))
-            take_step(run, drawn, settings, crew, share=0.0, signal=None)
+        run = fresh("clstm", NARROW)
+        one_step(run, stock, settings, threads)
         return [
             parameter.grad for parameter in run.network.parameters() if parameter.grad is not None
         ]
@@ -343,23 +352,10 @@ def test_a_step_without_effect_leaves_the_statistics_as_they_were(
 ) -> None:
     """Of batch normalisation, which are no weights: NaN in them would never leave again."""
     settings = TrainSettings(batch=2, size=64, frames=2, graded=2)
-    sizes = {"width": 4, "fused": 2}
-    run = new_run(
-        "clstm-paper",
-        sizes,
-        optimiser="adamw",
-        rate=1.0,
-        weight_decay=0,
-        seed=1,
-        start=None,
-        to=CPU,
-    )
+    run = fresh("clstm-paper", {"width": 4, "fused": 2})
     next(iter(run.network.parameters())).data.fill_(math.nan)
     before = [values.clone() for values in run.network.buffers()]
-    with ThreadPoolExecutor(1) as pool:
-        crew = Crew(pool, 1, choose_device("cpu", "fp32"), Ranks())
-        drawn = next(draws(stock, settings, 0, Ranks(), delay=0))
-        take_step(run, drawn, settings, crew, share=0.0, signal=None)
+    one_step(run, stock, settings, 1)
     assert run.position.skipped == 1
     assert before
     assert all(map(torch.equal, before, run.network.buffers()))

@@ -207,14 +207,18 @@ def _failed(outcome: Outcome, system: System) -> str:
 
 def _mean(values: Iterable[float]) -> float:
     """Over what is defined."""
-    defined = [value for value in values if not math.isnan(value)]
+    defined = _defined(values)
     return sum(defined) / len(defined) if defined else math.nan
 
 
 def _median(values: Iterable[float]) -> float:
-    """Of those that are known; NaN without any."""
-    known = [value for value in values if not math.isnan(value)]
-    return median(known) if known else math.nan
+    """Over what is defined."""
+    defined = _defined(values)
+    return median(defined) if defined else math.nan
+
+
+def _defined(values: Iterable[float]) -> list[float]:
+    return [value for value in values if not math.isnan(value)]
 
 
 def _number(value: float | None) -> float:

@@ -26,15 +26,13 @@ def multiply_adds(network: Runnable, height: int, width: int) -> float:
     side = STEPS * network.config.multiple
     planes = torch.empty((1, 4, side, side), device="meta")
     noise = torch.empty((1, 2, 4), device="meta")
-    if isinstance(shape_only, Smid) and shape_only.video:
-        # V-BM4D looks at values, and has no convolutions.
-        with FlopCounterMode(display=False) as counter:
-            shape_only.render(planes)
-    else:
-        state = None
-        for _ in range(network.delay):
-            _, state = shape_only.step(planes, noise, state)
-        with FlopCounterMode(display=False) as counter:
-            shape_only.step(planes, noise, state)
+    if isinstance(shape_only, Smid):
+        shape_only.video = None  # V-BM4D looks at values, and has no convolutions
+        shape_only.delay = 0
+    state = None
+    for _ in range(shape_only.delay):
+        _, state = shape_only.step(planes, noise, state)
+    with FlopCounterMode(display=False) as counter:
+        shape_only.step(planes, noise, state)
     pixels = (2 * side) ** 2
     return counter.get_total_flops() / 2 / pixels * height * width  # an operation each
