@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -52,11 +53,22 @@ class PaperHead(nn.Module):
         self.norms = nn.ModuleList(BatchNorm(b) for _, b in sizes)
         self.last = nn.Conv3d(width, 12, 3, padding=(0, 1, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, features, 5, h, w) -> (B, 12, h, w)."""
-        for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            if number < 2:
-                x = functional.pad(x, (0, 0, 0, 0, 1, 1), mode="replicate")
+    def taps(self, features: Tensor) -> Tensor:
+        """What a frame brings to the first layer: (B, features, h, w) -> (B, 3 width, h, w).
+
+        To the point in time after it, its own, and the one before: the same in all five windows
+        that the frame is in.
+        """
+        kernels = torch.cat(cast(nn.Conv3d, self.layers[0]).weight.unbind(2))
+        return functional.conv2d(features, kernels, padding=1)
+
+    def forward(self, taps: Sequence[Tensor]) -> Tensor:
+        """Taps of five frames, (B, 3 width, h, w) each -> (B, 12, h, w)."""
+        earlier, same, later = zip(*(frame.chunk(3, 1) for frame in taps), strict=True)
+        sums = zip((earlier[0], *earlier[:-1]), same, (*later[1:], later[-1]), strict=True)
+        x = functional.relu(self.norms[0](torch.stack([a + b + c for a, b, c in sums], 2)))
+        x = functional.pad(x, (0, 0, 0, 0, 1, 1), mode="replicate")
+        for layer, norm in zip(self.layers[1:], self.norms[1:], strict=True):
             x = functional.relu(norm(layer(x)))
         return self.last(x)[:, :, 0]
 
@@ -80,10 +92,13 @@ class Cnn3dPaper(nn.Module):
         stages = self.encoder(plain_demosaic(planes.clamp(0, 1)))
         return torch.cat([self.decoder(stages[-1]), self.fusion(stages)], 1)
 
-    def head_of(self, features: Sequence[Tensor]) -> Tensor:
-        """Picture (B, 3, 2h, 2w) linear camera RGB of the third of five frames' features."""
-        outputs = self.head(torch.stack(list(features), 2))
-        return square(functional.pixel_shuffle(outputs, 2).float())
+    def taps(self, planes: Tensor) -> Tensor:
+        """What is kept of a frame, (B, 3 head, h, w), of its planes (B, 4, h, w)."""
+        return self.head.taps(self.features(planes))
+
+    def head_of(self, taps: Sequence[Tensor]) -> Tensor:
+        """Picture (B, 3, 2h, 2w) linear camera RGB of the third of five frames' taps."""
+        return square(functional.pixel_shuffle(self.head(taps), 2).float())
 
     def step(
         self, planes: Tensor, noise: Tensor, state: State | None
@@ -92,18 +107,18 @@ class Cnn3dPaper(nn.Module):
 
         planes: (B, 4, h, w) amplified linear, sides a multiple of 16; noise: (B, 2, 4), not used.
         """
-        features = self.features(planes)
-        before = state.tensors if state else (features,) * (WINDOW - 1)
-        after = State(state.seen + 1 if state else 1, (*before[1:], features))
+        taps = self.taps(planes)
+        before = state.tensors if state else (taps,) * (WINDOW - 1)
+        after = State(state.seen + 1 if state else 1, (*before[1:], taps))
         if after.seen <= self.delay:
             return None, after
-        return self.head_of([*before, features]), after
+        return self.head_of([*before, taps]), after
 
     def absorb(self, planes: Tensor, noise: Tensor, state: State | None) -> State:
-        """The state after a frame whose picture nobody wants: its features are needed."""
-        features = self.features(planes)
-        before = state.tensors if state else (features,) * (WINDOW - 1)
-        return State(state.seen + 1 if state else 1, (*before[1:], features))
+        """The state after a frame whose picture nobody wants: its taps are needed."""
+        taps = self.taps(planes)
+        before = state.tensors if state else (taps,) * (WINDOW - 1)
+        return State(state.seen + 1 if state else 1, (*before[1:], taps))
 
     def flush(self, state: State) -> list[Tensor]:
         """Pictures of the last `delay` frames (fewer for a shorter burst); the last is repeated."""

@@ -5,6 +5,7 @@ normalisation. Pictures are (B, 3, H, W); features end on the half grid, (H/2, W
 """
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -108,11 +109,11 @@ class UpProjection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, factor * h, factor * w)."""
-        x = functional.interpolate(
-            x, scale_factor=self.factor, mode="bilinear", align_corners=False
-        )
-        inner = self.second(functional.relu(self.first(x)))
-        return functional.relu(self.shortcut(x) + inner)
+        (first, norm), (shortcut, norm_beside) = self.first, self.shortcut
+        kernels = torch.cat([cast(nn.Conv2d, each).weight for each in (first, shortcut)])
+        enlarge = convolve_enlarged if self.training else convolve_plainly
+        inner, beside = enlarge(x, kernels, self.factor).chunk(2, 1)
+        return functional.relu(norm_beside(beside) + self.second(functional.relu(norm(inner))))
 
 
 class Fusion(nn.Module):
@@ -147,3 +148,35 @@ class Decoder(nn.Module):
 def stage_widths(width: int) -> list[int]:
     """Channels of the four stages."""
     return [width << stage for stage in range(STAGES)]
+
+
+def convolve_plainly(x: Tensor, kernels: Tensor, factor: int) -> Tensor:
+    """What kernels (O, C, k, k) make of x (B, C, h, w) enlarged: (B, O, factor h, factor w)."""
+    x = functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+    return functional.conv2d(x, kernels, padding=kernels.shape[-1] // 2)
+
+
+def convolve_enlarged(x: Tensor, kernels: Tensor, factor: int) -> Tensor:
+    """The same to rounding, for small pictures: no channel is enlarged before it is convolved.
+
+    Both operations are linear: here each tap of the kernels is applied to x as it is, and products
+    with matrices enlarge, shift and add. They grow with the squares of the sides, but for a crop
+    of a training they are a small part of what the kernels cost on enlarged channels.
+    """
+    batch, channels, height, width = x.shape
+    count, side = kernels.shape[0], kernels.shape[-1]
+    taps = kernels.permute(0, 2, 3, 1).reshape(-1, channels) @ x.flatten(2)
+    rows = taps.view(batch, count, side, side, height, width).transpose(3, 4)  # .., h, k, w
+    across = rows.flatten(4) @ shifts(x, width, factor, side).flatten(0, 1)  # .., k, h, factor w
+    return shifts(x, height, factor, side).flatten(0, 1).T @ across.flatten(2, 3)
+
+
+def shifts(like: Tensor, length: int, factor: int, side: int) -> Tensor:
+    """How samples spread once enlarged bilinearly and shifted by each tap of a kernel.
+
+    (side, length, factor * length), of the kind of `like`; 0 beyond the ends.
+    """
+    unit = torch.eye(length, device=like.device, dtype=like.dtype)[None]
+    enlarged = functional.interpolate(unit, scale_factor=factor, mode="linear", align_corners=False)
+    padded = functional.pad(enlarged[0], (side // 2, side // 2))
+    return torch.stack([padded[:, tap : tap + factor * length] for tap in range(side)])

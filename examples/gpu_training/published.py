@@ -86,8 +86,8 @@ def _pictures(network: Net, batch: Batch) -> dict[int, Tensor]:
         return _recurrent(network, planes)
     assert isinstance(network, Cnn3dPaper)
     window = planes[:, WINDOW.start : WINDOW.stop]
-    features = network.features(window.flatten(0, 1)).unflatten(0, window.shape[:2])
-    return {CENTRE: network.head_of(features.unbind(1))}
+    taps = network.taps(window.flatten(0, 1)).unflatten(0, window.shape[:2])
+    return {CENTRE: network.head_of(taps.unbind(1))}
 
 
 def _recurrent(network: ClstmPaper, planes: Tensor) -> dict[int, Tensor]:
