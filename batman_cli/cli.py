@@ -20,6 +20,7 @@ from batman_cli.options import Debug, Json, Overwrite, Quiet, auto, parse_size
 from batman_cli.settings import (
     DeviceChoice,
     EnhanceSettings,
+    HotPixelChoice,
     OnBadFrame,
     Order,
     PrecisionChoice,
@@ -113,6 +114,9 @@ def enhance(
         OnBadFrame, typer.Option(help="Stop, leave the shot out, or show its neighbour.")
     ] = DEFAULT.on_bad_frame,
     order: Annotated[Order, typer.Option(help="By capture time or by name.")] = DEFAULT.order,
+    hot_pixels: Annotated[
+        HotPixelChoice, typer.Option(help="What the sensor has wrong in every shot.")
+    ] = DEFAULT.hot_pixels,
     overwrite: Overwrite = DEFAULT.overwrite,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     json: Json = False,
@@ -142,6 +146,7 @@ def enhance(
             step=step,
             on_bad_frame=on_bad_frame,
             order=order,
+            hot_pixels=hot_pixels,
             overwrite=overwrite,
         )
         command = EnhanceCommand(bursts, output, settings, preview, dry_run, verbose)
@@ -164,6 +169,7 @@ def simulate(
         str, typer.Option(help="Of a photo: static, pan, shake, roll, zoom, handheld.")
     ] = SCENE.motion,
     objects: Annotated[int, typer.Option(help="Things that cross the scene.")] = SCENE.objects,
+    hot_pixels: Annotated[float, typer.Option(help="Of a million.")] = SCENE.hot_pixels,
     size: Annotated[
         str, typer.Option(help="WIDTHxHEIGHT.", show_default="a little less, at most 768x512")
     ] = "",
@@ -189,6 +195,7 @@ def simulate(
             fps=SCENE.fps if rate is None else rate,
             motion=motion,
             objects=objects,
+            hot_pixels=hot_pixels,
             width=width,
             height=height,
             file_format=file_format,

@@ -260,6 +260,8 @@ def _tell_plan(plan: Plan, command: EnhanceCommand, reporter: Reporter) -> None:
     reporter.say(
         f"noise variance {plan.noise.shot:.3g} x + {plan.noise.read:.3g}: {plan.noise.reason}"
     )
+    if len(plan.hot):
+        reporter.say(f"{len(plan.hot)} hot pixels replaced (--hot-pixels keep leaves them)")
     if command.verbose:
         _tell_shots(burst, reporter)
     reporter.event(
@@ -275,6 +277,7 @@ def _tell_plan(plan: Plan, command: EnhanceCommand, reporter: Reporter) -> None:
             "fps": burst.fps,
             "ratio": plan.ratio.value,
             "noise": asdict(plan.noise),
+            "hot_pixels": len(plan.hot),
         },
     )
 

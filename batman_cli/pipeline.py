@@ -211,7 +211,7 @@ class Run:
                 yield shot
                 continue
             try:
-                yield shot, read_planes(shot, self.plan.bin)
+                yield shot, read_planes(shot, self.plan.bin, self.plan.hot)
             except BadShot as error:
                 if self.settings.on_bad_frame == "stop":
                     raise stopping(error) from error

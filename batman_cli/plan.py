@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
 from batman_cli.amplify import Ratio, choose_ratio, ratio_from_light
 from batman_cli.burst import Burst, open_burst
 from batman_cli.errors import BadInput, BadShot
+from batman_cli.hot import NO_HOT_PIXELS, HotPixels, find_hot_pixels
 from batman_cli.noise import Noise, estimate, estimate_single
 from batman_cli.output import spelled_out
 from batman_cli.pack import Planes, bin_planes, pack
@@ -24,8 +27,9 @@ BAD_IN_SAMPLE = 8  # unreadable shots that the sample steps over before it gives
 class _Sample:
     """A few decoded shots of one exposure."""
 
-    frames: list[Planes]
-    pairs: list[tuple[Planes, Planes]]  # neighbours
+    frames: list[Planes]  # binned
+    pairs: list[tuple[Planes, Planes]]  # neighbours, binned
+    mean: Planes | None  # of the pairs' frames, not binned; None without pairs
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Plan:
     bin: int
     ratio: Ratio
     noise: Noise  # of the binned planes before amplification
+    hot: HotPixels  # of the planes before binning
     first: ShotInfo  # whose white balance, matrix and orientation the whole video has
     metered: ShotInfo  # a shot with the commonest exposure, for which ratio and noise hold
     width: int  # of the frames before rotation, pixels
@@ -72,11 +77,13 @@ def make_plan(folder: Path, settings: EnhanceSettings) -> Plan:
     alike = _commonest_exposure(burst.shots)
     needed = {shot.path for shot in burst.shots} if settings.on_bad_frame == "stop" else set[Path]()
     sample = _take_sample(alike, _neighbours(burst.near, alike[0]), factor, needed)
+    noise = _estimate_noise(alike[0], sample, factor)
     return Plan(
         burst,
         factor,
         _choose_ratio(burst.folder, alike[0], sample, settings),
-        _estimate_noise(alike[0], sample, factor),
+        noise,
+        _find_hot_pixels(first, sample, noise, factor, settings),
         first,
         alike[0],
         first.width // (2 * factor) * 2,
@@ -84,12 +91,19 @@ def make_plan(folder: Path, settings: EnhanceSettings) -> Plan:
     )
 
 
-def read_planes(shot: ShotInfo, factor: int) -> Planes:
-    """Binned linear planes of a shot, not amplified. Raises BadShot."""
+def read_planes(shot: ShotInfo, factor: int, hot: HotPixels = NO_HOT_PIXELS) -> Planes:
+    """Binned linear planes of a shot without hot pixels, not amplified. Raises BadShot."""
+    planes = _read_whole(shot)
+    hot.replace(planes)
+    return bin_planes(planes, factor)
+
+
+def _read_whole(shot: ShotInfo) -> Planes:
+    """Planes of a shot, not binned. Raises BadShot."""
     mosaic = read_mosaic(shot.path)
     if (mosaic.info.size_bytes, mosaic.info.mtime_ns) != (shot.size_bytes, shot.mtime_ns):
         raise BadShot(shot.path, "it changed while the burst was being read", "run again")
-    return bin_planes(pack(mosaic.data, shot.black, shot.white), factor)
+    return pack(mosaic.data, shot.black, shot.white)
 
 
 def stopping(error: BadShot) -> BadShot:
@@ -136,20 +150,23 @@ def _take_sample(
     Raises BadShot at a bad one of those needed, else BadInput if none can be read.
     """
     pairs: list[tuple[Planes, Planes]] = []
+    total: Planes | None = None
     bad: list[BadShot] = []
     for start in pair_starts(len(neighbours) + 1):
         try:
-            first, second = (read_planes(shot, factor) for shot in neighbours[start])
-            pairs.append((first, second))
+            first, second = (_read_whole(shot) for shot in neighbours[start])
+            pairs.append((bin_planes(first, factor), bin_planes(second, factor)))
+            total = first + second if total is None else total + first + second
         except BadShot as error:
             if error.path in needed:
                 raise stopping(error) from error
             bad.append(error)
-    if pairs:
-        return _Sample([frame for pair in pairs for frame in pair], pairs)
+    if total is not None:
+        frames = [frame for pair in pairs for frame in pair]
+        return _Sample(frames, pairs, total / np.float32(len(frames)))
     for shot in shots[:: max(1, len(shots) // BAD_IN_SAMPLE)]:
         try:
-            return _Sample([read_planes(shot, factor)], [])
+            return _Sample([read_planes(shot, factor)], [], None)
         except BadShot as error:
             if error.path in needed:
                 raise stopping(error) from error
@@ -205,3 +222,14 @@ def _estimate_noise(shot: ShotInfo, sample: _Sample, factor: int) -> Noise:
         shot_noise, read = shot.noise_profile
         return Noise(shot_noise / factor**2, read / factor**2, "NoiseProfile of the DNG file")
     return estimate(sample.pairs) if sample.pairs else estimate_single(sample.frames[0])
+
+
+def _find_hot_pixels(
+    shot: ShotInfo, sample: _Sample, noise: Noise, factor: int, settings: EnhanceSettings
+) -> HotPixels:
+    """None from a single frame, in which a hot pixel cannot be told from noise."""
+    if settings.hot_pixels == "keep" or sample.mean is None:
+        return NO_HOT_PIXELS
+    share = factor**2 / len(sample.frames)  # of a binned frame's variance that the mean has
+    of_mean = Noise(noise.shot * share, noise.read * share)
+    return find_hot_pixels(sample.mean, of_mean, shot.white_balance)

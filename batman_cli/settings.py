@@ -11,6 +11,7 @@ from batman_cli.errors import UsageError
 
 OnBadFrame = Literal["stop", "skip", "repeat"]
 Order = Literal["time", "name"]
+HotPixelChoice = Literal["replace", "keep"]
 Stills = Literal["png", "tiff16"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
@@ -50,6 +51,7 @@ class EnhanceSettings:
     step: int = 1
     on_bad_frame: OnBadFrame = "stop"
     order: Order = "time"
+    hot_pixels: HotPixelChoice = "replace"
     overwrite: bool = False
 
 
@@ -64,6 +66,7 @@ class SimulateSettings:
     fps: Fraction = Fraction(20)
     motion: str = "handheld"  # see simulate/scenes.py
     objects: int = 0  # things that cross the scene
+    hot_pixels: float = 0.0  # of a million
     width: int | None = None  # pixels; None: the picture's own size, at most 768 x 512
     height: int | None = None
     file_format: Literal["arw", "arw-uncompressed", "dng"] = "arw"
@@ -158,6 +161,7 @@ def check(settings: EnhanceSettings) -> None:
         ("--precision", settings.precision, get_args(PrecisionChoice)),
         ("--on-bad-frame", settings.on_bad_frame, get_args(OnBadFrame)),
         ("--order", settings.order, get_args(Order)),
+        ("--hot-pixels", settings.hot_pixels, get_args(HotPixelChoice)),
         ("--stills", settings.stills, (None, *get_args(Stills))),
         ("--bin", settings.bin, (None, *BINS)),
     ):

@@ -184,7 +184,7 @@ def _amplified(
     for shot in plan.burst.shots:
         ratio, noise = plan.ratio_of(shot), plan.noise_of(shot)
         try:
-            planes = read_planes(shot, plan.bin)
+            planes = read_planes(shot, plan.bin, plan.hot)
         except BadShot:
             assert settings.on_bad_frame == "skip"
         else:

@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "batman_cli"
 LAYERS = (
     ("errors", ""),  # "" is batman_cli/__init__.py: the version
     ("settings", "device"),
-    ("black", "tiff", "damage", "quiet", "color", "rawfile", "raw", "pack", "amplify", "noise"),
+    ("black", "tiff", "damage", "quiet", "color", "rawfile", "raw"),
+    ("pack", "amplify", "noise", "hot"),
     ("develop", "metrics", "tiles", "simulate"),
     ("timeline", "burst", "models", "ffmpeg", "codecs", "output", "video", "stills", "progress"),
     ("shipped",),
@@ -31,8 +32,8 @@ LAYERS = (
 
 # Modules that must be importable without torch, which takes seconds to load.
 TORCH_FREE = (
-    *("", "errors", "settings", "tiff", "raw", "pack", "amplify", "noise", "timeline", "burst"),
-    *("video", "stills", "progress", "shipped", "plan", "commands", "__main__"),
+    *("", "errors", "settings", "tiff", "raw", "pack", "amplify", "noise", "hot", "timeline"),
+    *("burst", "video", "stills", "progress", "shipped", "plan", "commands", "__main__"),
     *("cli", "cli_train", "cli_bench", "options", "ending"),
     *("simulate.tiff_writer", "simulate.arw", "simulate.dng"),
 )

@@ -78,7 +78,7 @@ def _reference(files: SceneFiles, plan: Plan, turns: int) -> Tensor:
 
 def _dark(plan: Plan, turns: int) -> NDArray[np.uint8]:
     shot = plan.burst.shots[FIFTH]
-    planes = amplify(read_planes(shot, plan.bin), 1.0, plan.first.white_balance)
+    planes = amplify(read_planes(shot, plan.bin, plan.hot), 1.0, plan.first.white_balance)
     rgb = bilinear_demosaic(torch.from_numpy(planes)[None])[0]
     return shown(np.rot90(_picture(develop(rgb, torch.tensor(plan.first.color_matrix))), turns))
 

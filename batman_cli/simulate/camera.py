@@ -29,6 +29,7 @@ DARKEST_GAIN, NOISIEST_GAIN = 0.8, 16.0  # DN per electron; Sony A7S II: ISO 800
 READ_SLOPES, READ_INTERCEPTS = (0.54, 0.85), (0.35, 1.5)
 ROW_SHARES, BIAS_SHARES = (0.02, 0.2), (0.0, 0.02)
 TAILS, NORMAL_SHARE = (-0.24, 0.15), 0.3  # shapes of read noise, and how often it is normal
+HOT_RANGE = (5.0, 200.0)  # standard deviations of read noise that hot pixels stand above black
 BELOW_BLACK = 512.0  # DN that a file holds below black; no noise here goes further
 
 
@@ -144,6 +145,15 @@ def draw_noise(generator: torch.Generator) -> SensorNoise:
     row = read * math.exp(between(*map(math.log, ROW_SHARES)))
     tail = None if between(0, 1) < NORMAL_SHARE else between(*TAILS)
     return SensorNoise(math.exp(log_gain), read, tail, row, read * between(*BIAS_SHARES))
+
+
+def draw_hot_pixels(
+    shape: tuple[int, ...], per_million: float, noise: SensorNoise, generator: torch.Generator
+) -> Tensor:
+    """Dark current of hot pixels, the same in all shots: DN, 0 for most samples of the shape."""
+    hot = torch.rand(shape, generator=generator) < per_million / 1e6
+    low, high = (math.log(bound * noise.read) for bound in HOT_RANGE)
+    return hot * torch.exp(low + (high - low) * torch.rand(shape, generator=generator))
 
 
 def expose(electrons_dn: Tensor, noise: SensorNoise, generator: torch.Generator) -> Tensor:

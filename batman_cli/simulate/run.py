@@ -27,6 +27,7 @@ from batman_cli.simulate.camera import (
     XYZ_TO_CAMERA,
     SensorNoise,
     camera_from_srgb,
+    draw_hot_pixels,
     expose,
 )
 from batman_cli.simulate.dng import write_dng
@@ -38,6 +39,7 @@ MARGIN = 32  # pixels that the default size leaves around the view for the camer
 WHITE_BALANCE = (2.0, 1.0, 1.9)  # daylight on the RX100 VI, about
 SHUTTER_S = 1 / 50
 LONG_ISO = 100
+MOST_HOT = 1e5  # of a million pixels
 REFERENCE_SHOT = 4  # the fifth
 FIRST_SHOT = datetime.datetime(2024, 1, 1, 20, 0, 0)
 # Out of ten scenes, as DRV splits its 202 (129, 24, 49).
@@ -111,6 +113,8 @@ def _check(settings: SimulateSettings) -> None:
     ):
         if value not in known:
             raise UsageError(f"{option} {value} is unknown", f"known are {', '.join(known)}")
+    if not 0 <= settings.hot_pixels <= MOST_HOT:
+        raise UsageError(f"--hot-pixels {settings.hot_pixels:g}", f"it is 0 to {MOST_HOT:g}")
     if settings.frames < 1 or settings.iso < 1 or not 1 <= settings.ratio <= MAX_RATIO_ASKED:
         raise UsageError(f"frames, ISO and ratio are 1 or more, ratio at most {MAX_RATIO_ASKED:g}")
     if settings.fps <= 0:
@@ -158,11 +162,21 @@ def _write_scene(
     generator: torch.Generator,
     on_shot: Callable[[], None] | None,
 ) -> None:
-    """The shots and the long exposure of clean linear views (T, 3, H, W)."""
+    """The shots and the long exposure of clean linear views (T, 3, H, W).
+
+    The long exposure has no hot pixels: cameras take a dark frame off.
+    """
     suffix = ".DNG" if settings.file_format == "dng" else ".ARW"
     noise = CAMERAS[settings.camera].at(settings.iso)
+    _, _, height, width = scene.shape
+    hot = draw_hot_pixels(
+        (4, height // 2, width // 2),
+        settings.hot_pixels,
+        noise,
+        torch.Generator().manual_seed(settings.seed),  # of one sensor: the same in all scenes
+    )
     for index, view in enumerate(scene):
-        mosaic = _mosaic(view, settings.ratio, noise, generator)
+        mosaic = _mosaic(view, settings.ratio, noise, generator, hot)
         exposure = _exposure(index, settings.iso, SHUTTER_S, settings)
         _write(short / f"{index + 1:05d}{suffix}", mosaic, exposure, settings.file_format)
         if on_shot:
@@ -228,14 +242,18 @@ def _texture(photo: Tensor) -> Tensor:
 
 
 def _mosaic(
-    view: Tensor, ratio: float, noise: SensorNoise, generator: torch.Generator
+    view: Tensor,
+    ratio: float,
+    noise: SensorNoise,
+    generator: torch.Generator,
+    hot: Tensor | float = 0.0,
 ) -> NDArray[np.uint16]:
-    """RGGB mosaic (H, W) of a linear view (3, H, W), `ratio` times too dark."""
+    """RGGB mosaic (H, W) of a linear view (3, H, W), `ratio` times too dark; hot: DN of planes."""
     matrix = camera_from_srgb(torch.tensor(XYZ_TO_CAMERA[MODEL]))
     camera = torch.einsum("ij,jhw->ihw", matrix, view).clamp(0, 1)
     red, green, blue = WHITE_BALANCE
     gain = ratio * torch.tensor([red, green, green, blue])[:, None, None]
-    planes = expose(to_planes(camera[None]) / gain * (WHITE - BLACK), noise, generator)
+    planes = expose(to_planes(camera[None]) / gain * (WHITE - BLACK) + hot, noise, generator)
     return interleave((planes[0] + BLACK).clamp(0, WHITE).numpy().astype(np.uint16))
 
 

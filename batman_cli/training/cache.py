@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from batman_cli.errors import BadInput, OutputError
 from batman_cli.output import reason, sync
 
-VERSION = 2  # of what entries hold; with another one all is decoded again
+VERSION = 3  # of what entries hold; with another one all is decoded again
 DECODES = 4  # sources decoded side by side at most; a burst of 20 MP takes 0.3 to 0.8 GB by its bin
 FACTS = "facts.json"
 

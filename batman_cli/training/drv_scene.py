@@ -152,7 +152,7 @@ def _read_shot(plan: Plan, shot: ShotInfo) -> Planes:
     """Planes of a shot that was exposed as most are. Raises BadShot or BadInput."""
     if (shot.iso, shot.exposure_s) != (plan.metered.iso, plan.metered.exposure_s):
         raise BadInput(shot.path.name, "is exposed differently from most shots of its scene")
-    return read_planes(shot, plan.bin)
+    return read_planes(shot, plan.bin, plan.hot)
 
 
 def _write_vbm4d(files: SceneFiles, long: ShotInfo, on_bad: OnBadData, draft: Draft) -> _Written:
