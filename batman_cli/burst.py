@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,9 @@ from batman_cli.raw import RAW_SUFFIXES, ShotInfo, read_info
 from batman_cli.settings import OnBadFrame, Order
 from batman_cli.timeline import Item, clock_of, frame_rate, in_order, pauses, shown
 
+# Shots looked at at a time: those that must be decoded for it keep that many cores busy, and take
+# some 150 MB each.
+READERS = 4
 DUPLICATE_BYTES = 64 * 1024  # bytes at either end of a file: its header and its last rows
 
 # What cameras, editors and systems leave beside raw files: ignored without a word.
@@ -23,6 +27,8 @@ _SIDECARS = frozenset(
     | {".csv", ".htm", ".html", ".json", ".log", ".md", ".txt", ".xml"}  # notes
     | {".db", ".ds_store", ".ini", ".md5", ".sha256"}  # of the system, checksums
 )
+
+OnShot = Callable[[int, int], None]  # shots looked at, shots in all
 
 # What must be one in a burst.
 _ONE: dict[str, Callable[[ShotInfo], str]] = {
@@ -65,6 +71,7 @@ def open_burst(
     start: int = 0,
     stop: int | None = None,
     step: int = 1,
+    on_shot: OnShot | None = None,
 ) -> Burst:
     """The burst in a folder (or of one raw file), from the headers alone.
 
@@ -73,11 +80,13 @@ def open_burst(
     on_bad_frame: "stop" raises | "skip" leaves the shot out | "repeat" keeps its place
     start, stop, step: the shots to use, counted from 0 in playing order, stop excluded; a measured
         rate is divided by step, so the video lasts as long as the burst did
+    on_shot: called with the shots looked at and those in all, after each: files of some cameras
+        have to be decoded for it
     Raises UsageError for options that cannot be met, BadInput for a burst that cannot be one video.
     """
     _check_options(order, fps, on_bad_frame, start, stop, step)
     paths, warnings = _find_shots(folder)
-    whole, order_reason, doubts = in_order([_read(path) for path in paths], order)
+    whole, order_reason, doubts = in_order(_read_all(paths, on_shot), order)
     if start >= len(whole):
         raise UsageError(f"--start {start} leaves nothing", f"the burst has {len(whole)} shots")
     sequence = whole[start:stop:step]
@@ -170,6 +179,16 @@ def _pick(folder: Path, entries: Sequence[Path]) -> tuple[list[Path], list[str]]
             "name the folder in which the raw files lie; folders inside it are not searched",
         )
     return paths, [f"Ignored, not raw: {_few(others)}."] if others else []
+
+
+def _read_all(paths: Sequence[Path], on_shot: OnShot | None) -> list[Item]:
+    items: list[Item] = []
+    with ThreadPoolExecutor(READERS, "look") as pool:
+        for item in pool.map(_read, paths):
+            items.append(item)
+            if on_shot:
+                on_shot(len(items), len(paths))
+    return items
 
 
 def _read(path: Path) -> Item:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from batman_cli.amplify import Ratio, choose_ratio, ratio_from_light
-from batman_cli.burst import Burst, open_burst
+from batman_cli.burst import Burst, OnShot, open_burst
 from batman_cli.errors import BadInput, BadShot
 from batman_cli.hot import NO_HOT_PIXELS, HotPixels, find_hot_pixels
 from batman_cli.noise import Noise, estimate, estimate_single
@@ -57,9 +57,10 @@ class Plan:
         return replace(self.noise, shot=self.noise.shot * gain, read=self.noise.read * gain**2)
 
 
-def make_plan(folder: Path, settings: EnhanceSettings) -> Plan:
+def make_plan(folder: Path, settings: EnhanceSettings, *, on_shot: OnShot | None = None) -> Plan:
     """Plan for a burst, from its headers and a few of its shots.
 
+    on_shot: called with the shots looked at and those in all, after each.
     Raises BadInput if the burst cannot be used, UsageError for settings that cannot be met.
     """
     check(settings)
@@ -71,6 +72,7 @@ def make_plan(folder: Path, settings: EnhanceSettings) -> Plan:
         start=settings.start,
         stop=settings.stop,
         step=settings.step,
+        on_shot=on_shot,
     )
     first = burst.shots[0]
     factor = _choose_bin(first, settings.bin)

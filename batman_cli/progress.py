@@ -112,6 +112,19 @@ class Reporter:
                 fix = "See what reads it, or leave out --json."
                 raise Unheard("standard output cannot be written", why, fix) from error
 
+    def looking(self) -> Callable[[int, int], None]:
+        """Tells now and then how many shots of all were looked at: nothing where that is quick."""
+        told = time.monotonic()
+
+        def on_shot(done: int, total: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= LINE_S and done < total:
+                told = time.monotonic()
+                self.say(f"looked at {done} of {total} shots")
+                self.event("looking", {"done": done, "total": total})
+
+        return on_shot
+
     @contextlib.contextmanager
     def frames(self, total: int) -> Generator[Tick]:
         """A block that processes `total` frames and calls the yielded function after each.

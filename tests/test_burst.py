@@ -1,6 +1,7 @@
 """A folder of shots: which are taken, what is refused, and what the user is told."""
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -39,6 +40,30 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
 
     monkeypatch.setattr("batman_cli.burst.read_info", read_info)
     return make
+
+
+# Looking at files
+
+
+def test_every_shot_is_told_in_order_while_several_are_looked_at(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for another: one after the other they would wait for ever."""
+    from batman_cli import burst
+
+    together = threading.Barrier(2, timeout=60)
+    read = burst.read_info
+
+    def slowly(path: Path) -> ShotInfo:
+        together.wait()
+        return read(path)
+
+    made = folder(*(f"a{number}.NEF" for number in range(8)))
+    monkeypatch.setattr("batman_cli.burst.read_info", slowly)
+    told: list[tuple[int, int]] = []
+    shots = open_burst(made, on_shot=lambda done, total: told.append((done, total))).shots
+    assert names_of(shots) == [f"a{number}.NEF" for number in range(8)]
+    assert told == [(number, 8) for number in range(1, 9)]
 
 
 # Which files

@@ -277,3 +277,20 @@ def test_a_table_keeps_its_numbers_however_narrow_it_is(
         " ", ""
     )
     assert all(len(line) <= 80 for line in (first, *rest))
+
+
+def test_looking_at_shots_is_told_only_where_it_takes_long(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for shot_s, told in ((0.01, []), (1.0, [5, 10])):
+        for json_too in (False, True):
+            on_shot = Reporter(json=json_too).looking()
+            for done in range(1, 13):
+                clock.now += shot_s
+                on_shot(done, 12)
+            out, err = capsys.readouterr()
+            assert err.splitlines() == [f"looked at {done} of 12 shots" for done in told]
+            events = [json.loads(line) for line in out.splitlines()]
+            assert events == [
+                {"event": "looking", "done": done, "total": 12} for done in told if json_too
+            ]
