@@ -15,9 +15,7 @@ from batman_cli.raw import RAW_SUFFIXES, ShotInfo, read_info
 from batman_cli.settings import OnBadFrame, Order
 from batman_cli.timeline import Item, clock_of, frame_rate, in_order, pauses, shown
 
-# Shots looked at at a time: those that must be decoded for it keep that many cores busy, and take
-# some 150 MB each.
-READERS = 4
+READERS = min(4, os.cpu_count() or 1)  # shots looked at at a time; some need 150 MB each
 DUPLICATE_BYTES = 64 * 1024  # bytes at either end of a file: its header and its last rows
 
 # What cameras, editors and systems leave beside raw files: ignored without a word.
@@ -71,6 +69,7 @@ def open_burst(
     start: int = 0,
     stop: int | None = None,
     step: int = 1,
+    readers: int = READERS,
     on_shot: OnShot | None = None,
 ) -> Burst:
     """The burst in a folder (or of one raw file), from the headers alone.
@@ -80,13 +79,14 @@ def open_burst(
     on_bad_frame: "stop" raises | "skip" leaves the shot out | "repeat" keeps its place
     start, stop, step: the shots to use, counted from 0 in playing order, stop excluded; a measured
         rate is divided by step, so the video lasts as long as the burst did
-    on_shot: called with the shots looked at and those in all, after each: files of some cameras
-        have to be decoded for it
+    readers: shots looked at at a time; files of some cameras have to be decoded for it
+    on_shot: called with the shots looked at and those in all, after each; what it writes to file
+        descriptor 2 may show only in the end, for LibRaw's own lines are kept off it meanwhile
     Raises UsageError for options that cannot be met, BadInput for a burst that cannot be one video.
     """
     _check_options(order, fps, on_bad_frame, start, stop, step)
     paths, warnings = _find_shots(folder)
-    whole, order_reason, doubts = in_order(_read_all(paths, on_shot), order)
+    whole, order_reason, doubts = in_order(_read_all(paths, readers, on_shot), order)
     if start >= len(whole):
         raise UsageError(f"--start {start} leaves nothing", f"the burst has {len(whole)} shots")
     sequence = whole[start:stop:step]
@@ -181,9 +181,9 @@ def _pick(folder: Path, entries: Sequence[Path]) -> tuple[list[Path], list[str]]
     return paths, [f"Ignored, not raw: {_few(others)}."] if others else []
 
 
-def _read_all(paths: Sequence[Path], on_shot: OnShot | None) -> list[Item]:
+def _read_all(paths: Sequence[Path], readers: int, on_shot: OnShot | None) -> list[Item]:
     items: list[Item] = []
-    with ThreadPoolExecutor(READERS, "look") as pool:
+    with ThreadPoolExecutor(readers, "look") as pool:
         for item in pool.map(_read, paths):
             items.append(item)
             if on_shot:

@@ -115,7 +115,7 @@ def enhance(
     ] = DEFAULT.on_bad_frame,
     order: Annotated[Order, typer.Option(help="By capture time or by name.")] = DEFAULT.order,
     hot_pixels: Annotated[
-        HotPixelChoice, typer.Option(help="What the sensor has wrong in every shot.")
+        HotPixelChoice, typer.Option(help="Pixels too bright in every shot: replace or keep.")
     ] = DEFAULT.hot_pixels,
     overwrite: Overwrite = DEFAULT.overwrite,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
@@ -169,7 +169,9 @@ def simulate(
         str, typer.Option(help="Of a photo: static, pan, shake, roll, zoom, handheld.")
     ] = SCENE.motion,
     objects: Annotated[int, typer.Option(help="Things that cross the scene.")] = SCENE.objects,
-    hot_pixels: Annotated[float, typer.Option(help="Of a million.")] = SCENE.hot_pixels,
+    hot_per_million: Annotated[
+        float, typer.Option(help="Hot pixels of the sensor.")
+    ] = SCENE.hot_per_million,
     size: Annotated[
         str, typer.Option(help="WIDTHxHEIGHT.", show_default="a little less, at most 768x512")
     ] = "",
@@ -195,7 +197,7 @@ def simulate(
             fps=SCENE.fps if rate is None else rate,
             motion=motion,
             objects=objects,
-            hot_pixels=hot_pixels,
+            hot_per_million=hot_per_million,
             width=width,
             height=height,
             file_format=file_format,

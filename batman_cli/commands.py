@@ -260,8 +260,9 @@ def _tell_plan(plan: Plan, command: EnhanceCommand, reporter: Reporter) -> None:
     reporter.say(
         f"noise variance {plan.noise.shot:.3g} x + {plan.noise.read:.3g}: {plan.noise.reason}"
     )
-    if len(plan.hot):
-        reporter.say(f"{len(plan.hot)} hot pixels replaced (--hot-pixels keep leaves them)")
+    if count := len(plan.hot):
+        pixels = "pixel is" if count == 1 else "pixels are"
+        reporter.say(f"{count} hot {pixels} replaced; --hot-pixels keep leaves them")
     if command.verbose:
         _tell_shots(burst, reporter)
     reporter.event(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from batman_cli.amplify import Ratio, choose_ratio, ratio_from_light
-from batman_cli.burst import Burst, OnShot, open_burst
+from batman_cli.burst import READERS, Burst, OnShot, open_burst
 from batman_cli.errors import BadInput, BadShot
 from batman_cli.hot import NO_HOT_PIXELS, HotPixels, find_hot_pixels
 from batman_cli.noise import Noise, estimate, estimate_single
@@ -29,7 +29,7 @@ class _Sample:
 
     frames: list[Planes]  # binned
     pairs: list[tuple[Planes, Planes]]  # neighbours, binned
-    mean: Planes | None  # of the pairs' frames, not binned; None without pairs
+    mean: Planes | None  # of the pairs' frames, not binned, if it is wanted and there are pairs
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,16 @@ class Plan:
         return replace(self.noise, shot=self.noise.shot * gain, read=self.noise.read * gain**2)
 
 
-def make_plan(folder: Path, settings: EnhanceSettings, *, on_shot: OnShot | None = None) -> Plan:
+def make_plan(
+    folder: Path,
+    settings: EnhanceSettings,
+    *,
+    readers: int = READERS,
+    on_shot: OnShot | None = None,
+) -> Plan:
     """Plan for a burst, from its headers and a few of its shots.
 
-    on_shot: called with the shots looked at and those in all, after each.
+    readers, on_shot: as in `open_burst`.
     Raises BadInput if the burst cannot be used, UsageError for settings that cannot be met.
     """
     check(settings)
@@ -72,20 +78,23 @@ def make_plan(folder: Path, settings: EnhanceSettings, *, on_shot: OnShot | None
         start=settings.start,
         stop=settings.stop,
         step=settings.step,
+        readers=readers,
         on_shot=on_shot,
     )
     first = burst.shots[0]
     factor = _choose_bin(first, settings.bin)
     alike = _commonest_exposure(burst.shots)
     needed = {shot.path for shot in burst.shots} if settings.on_bad_frame == "stop" else set[Path]()
-    sample = _take_sample(alike, _neighbours(burst.near, alike[0]), factor, needed)
+    mean_wanted = settings.hot_pixels == "replace"
+    pairs = _neighbours(burst.near, alike[0])
+    sample = _take_sample(alike, pairs, factor, needed, mean_wanted=mean_wanted)
     noise = _estimate_noise(alike[0], sample, factor)
     return Plan(
         burst,
         factor,
         _choose_ratio(burst.folder, alike[0], sample, settings),
         noise,
-        _find_hot_pixels(first, sample, noise, factor, settings),
+        _find_hot_pixels(first, sample, noise, factor),
         first,
         alike[0],
         first.width // (2 * factor) * 2,
@@ -94,7 +103,7 @@ def make_plan(folder: Path, settings: EnhanceSettings, *, on_shot: OnShot | None
 
 
 def read_planes(shot: ShotInfo, factor: int, hot: HotPixels = NO_HOT_PIXELS) -> Planes:
-    """Binned linear planes of a shot without hot pixels, not amplified. Raises BadShot."""
+    """Binned linear planes of a shot, `hot` replaced, not amplified. Raises BadShot."""
     planes = _read_whole(shot)
     hot.replace(planes)
     return bin_planes(planes, factor)
@@ -146,6 +155,8 @@ def _take_sample(
     neighbours: Sequence[tuple[ShotInfo, ShotInfo]],
     factor: int,
     needed: Set[Path],
+    *,
+    mean_wanted: bool,
 ) -> _Sample:
     """Pairs of neighbours over the length of the burst; one frame of `shots` where there is none.
 
@@ -158,14 +169,19 @@ def _take_sample(
         try:
             first, second = (_read_whole(shot) for shot in neighbours[start])
             pairs.append((bin_planes(first, factor), bin_planes(second, factor)))
-            total = first + second if total is None else total + first + second
+            if mean_wanted:
+                total = np.zeros_like(first) if total is None else total
+                total += first
+                total += second
         except BadShot as error:
             if error.path in needed:
                 raise stopping(error) from error
             bad.append(error)
-    if total is not None:
+    if pairs:
         frames = [frame for pair in pairs for frame in pair]
-        return _Sample(frames, pairs, total / np.float32(len(frames)))
+        if total is not None:
+            total /= np.float32(len(frames))
+        return _Sample(frames, pairs, total)
     for shot in shots[:: max(1, len(shots) // BAD_IN_SAMPLE)]:
         try:
             return _Sample([read_planes(shot, factor)], [], None)
@@ -226,11 +242,9 @@ def _estimate_noise(shot: ShotInfo, sample: _Sample, factor: int) -> Noise:
     return estimate(sample.pairs) if sample.pairs else estimate_single(sample.frames[0])
 
 
-def _find_hot_pixels(
-    shot: ShotInfo, sample: _Sample, noise: Noise, factor: int, settings: EnhanceSettings
-) -> HotPixels:
-    """None from a single frame, in which a hot pixel cannot be told from noise."""
-    if settings.hot_pixels == "keep" or sample.mean is None:
+def _find_hot_pixels(shot: ShotInfo, sample: _Sample, noise: Noise, factor: int) -> HotPixels:
+    """None where they are to be kept, or in a single frame, where noise is as high."""
+    if sample.mean is None:
         return NO_HOT_PIXELS
     share = factor**2 / len(sample.frames)  # of a binned frame's variance that the mean has
     of_mean = Noise(noise.shot * share, noise.read * share)

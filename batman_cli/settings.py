@@ -66,7 +66,7 @@ class SimulateSettings:
     fps: Fraction = Fraction(20)
     motion: str = "handheld"  # see simulate/scenes.py
     objects: int = 0  # things that cross the scene
-    hot_pixels: float = 0.0  # of a million
+    hot_per_million: float = 0.0  # hot pixels of the sensor
     width: int | None = None  # pixels; None: the picture's own size, at most 768 x 512
     height: int | None = None
     file_format: Literal["arw", "arw-uncompressed", "dng"] = "arw"

@@ -14,7 +14,7 @@ from batman_cli.models import ClstmPaper, Cnn3dPaper, Kpn, Sid, Smid, Vbm4d, Vbm
 from batman_cli.models.blocks import square
 from batman_cli.models.cost import multiply_adds, parameters
 from batman_cli.models.fusion import Average, merge, single
-from batman_cli.models.paper_blocks import convolve_enlarged, convolve_plainly
+from batman_cli.models.paper_blocks import convolve_enlarged, convolve_plainly, saves_work
 
 DOCUMENTATION = (Path(__file__).parents[1] / "docs" / "baselines.md").read_text()
 
@@ -258,6 +258,15 @@ def test_convolving_while_enlarging_is_convolving_what_was_enlarged(
         strict=True,
     ):
         assert torch.allclose(one, other, atol=1e-9)
+
+
+def test_matrices_serve_where_they_save_work() -> None:
+    """Of a crop of 192 pixels all that matters; of a whole picture only the coarsest features."""
+    crop, picture = (48, 48), (230, 344)
+    assert saves_work((64, *crop), 5, 2)
+    assert saves_work((512, crop[0] // 8, crop[1] // 8), 5, 16)
+    assert not saves_work((64, *picture), 5, 2)
+    assert saves_work((512, picture[0] // 8, picture[1] // 8), 5, 16)
 
 
 def repeated(x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Hot pixels: found in bursts of all kinds, replaced, and told from stars and from texture."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from running import call
 from skimage import data
 
-from batman_cli.hot import NO_HOT_PIXELS, find_hot_pixels
+from batman_cli.hot import find_hot_pixels
 from batman_cli.noise import Noise
 from batman_cli.pack import bin_planes, pack
 from batman_cli.plan import make_plan, read_planes
@@ -31,10 +32,6 @@ def noisy(seed: int = 1) -> NDArray[np.float32]:
     return random.normal(0.002, SIGMA, SHAPE).astype(np.float32)
 
 
-def place(plane: int, row: int, column: int) -> int:
-    return int(np.ravel_multi_index((plane, row, column), SHAPE))
-
-
 # Finding
 
 
@@ -46,7 +43,7 @@ def test_a_lone_bright_sample_is_found_and_becomes_the_mean_of_its_neighbours(
     mean = noisy()
     mean[plane, row, column] = 0.05
     hot = find_hot_pixels(mean, NOISE, BALANCE)
-    assert hot.places.tolist() == [place(plane, row, column)]
+    assert np.transpose(hot.places).tolist() == [[plane, row, column]]
     replaced = mean.copy()
     hot.replace(replaced)
     y, x = (
@@ -74,37 +71,57 @@ def test_noise_alone_has_none() -> None:
     assert sum(found) == 0
 
 
-@pytest.mark.parametrize("blur", [1.5, 2.0, 3.0])
-def test_stars_are_none(blur: float) -> None:
-    """Points of white light through a lens, full width at half maximum in pixels, anywhere."""
+@pytest.mark.parametrize(
+    ("blur", "light"),
+    [(1.5, (1, 1, 1)), (1.5, (1, 0.5, 0.03))]
+    + [
+        (blur, light)
+        for blur in (2.0, 3.0)
+        for light in ((1, 1, 1), (1, 0.5, 0.03), (1, 0.15, 0.03), (0.1, 1, 0.2), (0.03, 0.1, 1))
+    ],
+)
+def test_points_of_light_are_none_whatever_their_colour(
+    blur: float, light: tuple[float, float, float]
+) -> None:
+    """Stars and lamps through a lens, full width at half maximum in pixels, anywhere."""
     random = np.random.default_rng(2)
-    planes = noisy()
     mosaic = np.zeros((2 * SHAPE[1], 2 * SHAPE[2]))
     y, x = np.indices(mosaic.shape)
     for down in range(8, 72, 12):
         for right in range(8, 92, 12):
             where = down + random.uniform(-0.5, 0.5), right + random.uniform(-0.5, 0.5)
             square = (y - where[0]) ** 2 + (x - where[1]) ** 2
-            mosaic += 0.1 * np.exp(-4 * np.log(2) * square / blur**2)
-    quads = [mosaic[i::2, j::2] for i in (0, 1) for j in (0, 1)]
-    share = 1 / np.array([BALANCE[i] for i in (0, 1, 1, 2)])
-    planes += (np.stack(quads) * share[:, None, None]).astype(np.float32)
+            mosaic += np.exp(-4 * np.log(2) * square / blur**2)
+    quads = np.stack([mosaic[i::2, j::2] for i in (0, 1) for j in (0, 1)])
+    share = np.array([light[i] / BALANCE[i] for i in (0, 1, 1, 2)])
+    seen = 200 * SIGMA * share / share.max()
+    planes = noisy() + (quads * seen[:, None, None]).astype(np.float32)
     assert len(find_hot_pixels(planes, NOISE, BALANCE)) == 0
 
 
-def test_more_than_a_sensor_can_have_are_none() -> None:
-    """Then it is the noise that is wrong."""
-    too_small = Noise(0.0, (SIGMA / 10) ** 2)
-    assert find_hot_pixels(noisy(), too_small, BALANCE) is NO_HOT_PIXELS
+def test_noise_that_is_larger_than_told_hardly_looks_like_any() -> None:
+    too_small = Noise(0.0, (SIGMA / 4) ** 2)
+    found = [len(find_hot_pixels(noisy(seed), too_small, BALANCE)) for seed in range(20)]
+    assert sum(found) <= 20 * 1e-3 * np.prod(SHAPE)
+
+
+def test_nothing_is_said_of_planes_that_are_too_small_for_neighbours() -> None:
+    for shape in ((4, 1, 1), (4, 1, 3), (4, 2, 2)):
+        mean = np.full(shape, 0.002, np.float32)
+        mean[0, 0, 0] = 0.05
+        hot = find_hot_pixels(mean, NOISE, BALANCE)
+        hot.replace(mean)
+        assert np.isfinite(mean).all()
 
 
 # In bursts
 
 
+SETTINGS = SimulateSettings(frames=6, width=384, height=256, camera="canon70d")
+
+
 def burst(out: Path, motion: str, per_million: float) -> Path:
-    settings = SimulateSettings(
-        frames=6, width=384, height=256, motion=motion, hot_pixels=per_million, camera="canon70d"
-    )
+    settings = replace(SETTINGS, motion=motion, hot_per_million=per_million)
     simulate([data.coffee()[None]], out, settings)
     return out / "short" / "0001"
 
@@ -121,7 +138,8 @@ def test_those_of_a_simulated_sensor_are_found_and_hardly_any_other(
 ) -> None:
     wrong = simulated(300).ravel()
     true = set(np.flatnonzero(wrong).tolist())
-    found = set(make_plan(burst(tmp_path, motion, 300), EnhanceSettings()).hot.places.tolist())
+    hot = make_plan(burst(tmp_path, motion, 300), EnhanceSettings()).hot
+    found = set(np.ravel_multi_index(hot.places, (4, 128, 192)).tolist())
     assert len(true) >= 20
     assert len(found & true) >= 0.85 * len(true)
     assert len(found - true) <= (3 if motion == "static" else 0)
@@ -136,15 +154,30 @@ def test_a_burst_without_hot_pixels_is_read_as_it_is(tmp_path: Path) -> None:
     assert np.array_equal(read_planes(shot, 1, plan.hot), pack(mosaic.data, shot.black, shot.white))
 
 
-def test_they_are_replaced_before_binning(tmp_path: Path) -> None:
-    """An average over 2 x 2 would spread them; the finding takes whole frames too."""
+@pytest.mark.parametrize("factor", [2, 4])
+def test_they_are_replaced_before_binning(factor: int, tmp_path: Path) -> None:
+    """An average would spread them; the finding takes whole frames too."""
     folder = burst(tmp_path, "handheld", 300)
-    whole, binned = (make_plan(folder, EnhanceSettings(bin=factor)) for factor in (1, 2))
+    whole, binned = (make_plan(folder, EnhanceSettings(bin=b)) for b in (1, factor))
     assert len(binned.hot) >= 0.9 * len(whole.hot) > 0
     shot = binned.burst.shots[3]
-    planes = read_planes(shot, 2, binned.hot)
-    assert np.array_equal(planes, bin_planes(read_planes(shot, 1, binned.hot), 2))
-    assert planes.max() < 0.5 * read_planes(shot, 2).max()
+    planes = read_planes(shot, factor, binned.hot)
+    assert np.array_equal(planes, bin_planes(read_planes(shot, 1, binned.hot), factor))
+    assert planes.max() < 0.5 * read_planes(shot, factor).max()
+
+
+def test_shots_of_another_iso_lose_them_too(tmp_path: Path) -> None:
+    """Noise and mean are those of the commonest exposure; the sensor is one."""
+    folder = burst(tmp_path, "handheld", 300)
+    more = replace(SETTINGS, frames=2, iso=3200, hot_per_million=300)
+    simulate([data.coffee()[None]], tmp_path / "more", more)
+    for path in (tmp_path / "more" / "short" / "0001").iterdir():
+        path.rename(folder / f"1{path.name}")
+    plan = make_plan(folder, EnhanceSettings(order="name"))
+    bright = simulated(300) > 2000
+    for shot in plan.burst.shots:
+        assert read_planes(shot, 1)[bright].mean() > 0.1
+        assert read_planes(shot, 1, plan.hot)[bright].mean() < 0.02
 
 
 def test_a_single_shot_keeps_them(tmp_path: Path) -> None:
@@ -157,7 +190,7 @@ def test_the_command_says_how_many_and_can_keep_them(tmp_path: Path) -> None:
     count = len(make_plan(folder, EnhanceSettings()).hot)
     told = call("enhance", folder, "--dry-run")
     assert told.code == 0
-    assert f"{count} hot pixels replaced (--hot-pixels keep leaves them)" in told.err
+    assert f"{count} hot pixels are replaced; --hot-pixels keep leaves them" in told.err
     kept = call("enhance", folder, "--dry-run", "--hot-pixels", "keep")
     assert "hot pixels" not in kept.err
     for choice, number in (("replace", count), ("keep", 0)):
@@ -176,7 +209,7 @@ def test_a_wrong_choice_is_refused(tmp_path: Path) -> None:
 def test_a_simulated_sensor_has_the_same_hot_pixels_in_every_shot_and_scene(
     tmp_path: Path,
 ) -> None:
-    settings = SimulateSettings(frames=2, width=384, height=256, camera="canon70d", hot_pixels=300)
+    settings = replace(SETTINGS, frames=2, hot_per_million=300)
     simulate([data.coffee()[None], data.astronaut()[None]], tmp_path, settings)
     dark_current = simulated(300)
     high = 2000  # DN above black, far above anything in the dark scenes
@@ -192,6 +225,6 @@ def test_a_simulated_sensor_has_the_same_hot_pixels_in_every_shot_and_scene(
 def test_no_sensor_has_such_a_share_of_hot_pixels(count: str, tmp_path: Path) -> None:
     picture = tmp_path / "photo.png"
     write_png(picture, data.coffee())
-    ran = call("simulate", picture, "-o", tmp_path / "out", "--hot-pixels", count)
+    ran = call("simulate", picture, "-o", tmp_path / "out", "--hot-per-million", count)
     assert ran.code == 2
-    assert "--hot-pixels" in ran.err
+    assert "--hot-per-million" in ran.err

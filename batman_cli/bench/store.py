@@ -25,6 +25,7 @@ from batman_cli.shipped import list_models, listed_name, sha256
 
 RESULTS, SCENE = "results", "scene"
 HASH_DIGITS = 12  # in names of files; the whole hash is in them
+MEASURED = 2  # counts changes of what results hold; with another one all is measured anew
 REPORTS = ("report.html", "report.json", "report.csv", "report.md", "report.svg")
 
 
@@ -123,7 +124,7 @@ class Store:
 
     def _identity(self, scene: Scene, weights: str | None) -> dict[str, Any]:
         return {
-            "version": __version__,
+            "version": [__version__, MEASURED],
             "device": self.device,
             "scene": dict(scene.facts),
             "frames": scene.frames,

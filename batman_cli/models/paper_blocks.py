@@ -4,6 +4,7 @@ A ResNet-18 with its max-pool, up-projections, and multi-scale feature fusion, a
 normalisation. Pictures are (B, 3, H, W); features end on the half grid, (H/2, W/2).
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -111,8 +112,9 @@ class UpProjection(nn.Module):
         """(B, inputs, h, w) -> (B, outputs, factor * h, factor * w)."""
         (first, norm), (shortcut, norm_beside) = self.first, self.shortcut
         kernels = torch.cat([cast(nn.Conv2d, each).weight for each in (first, shortcut)])
-        enlarge = convolve_enlarged if self.training else convolve_plainly
-        inner, beside = enlarge(x, kernels, self.factor).chunk(2, 1)
+        by_matrices = self.training and saves_work(x.shape[1:], kernels.shape[-1], self.factor)
+        convolve = convolve_enlarged if by_matrices else convolve_plainly
+        inner, beside = convolve(x, kernels, self.factor).chunk(2, 1)
         return functional.relu(norm_beside(beside) + self.second(functional.relu(norm(inner))))
 
 
@@ -157,11 +159,10 @@ def convolve_plainly(x: Tensor, kernels: Tensor, factor: int) -> Tensor:
 
 
 def convolve_enlarged(x: Tensor, kernels: Tensor, factor: int) -> Tensor:
-    """The same to rounding, for small pictures: no channel is enlarged before it is convolved.
+    """The same to rounding, and no channel is enlarged before it is convolved; see `saves_work`.
 
     Both operations are linear: here each tap of the kernels is applied to x as it is, and products
-    with matrices enlarge, shift and add. They grow with the squares of the sides, but for a crop
-    of a training they are a small part of what the kernels cost on enlarged channels.
+    with matrices enlarge, shift and add.
     """
     batch, channels, height, width = x.shape
     count, side = kernels.shape[0], kernels.shape[-1]
@@ -169,6 +170,20 @@ def convolve_enlarged(x: Tensor, kernels: Tensor, factor: int) -> Tensor:
     rows = taps.view(batch, count, side, side, height, width).transpose(3, 4)  # .., h, k, w
     across = rows.flatten(4) @ shifts(x, width, factor, side).flatten(0, 1)  # .., k, h, factor w
     return shifts(x, height, factor, side).flatten(0, 1).T @ across.flatten(2, 3)
+
+
+def saves_work(shape: Sequence[int], side: int, factor: int) -> bool:
+    """Whether `convolve_enlarged` has fewer multiply-adds, for one kernel and x of (C, h, w).
+
+    Its matrices grow with the squares of the sides: it does for crops of a training, for whole
+    pictures only of the coarsest features.
+    """
+    channels, height, width = shape
+    plainly = channels * side**2 * factor**2 * height * width
+    taps = channels * side**2 * height * width
+    across = side * height * side * width * factor * width
+    down = factor * height * side * height * factor * width
+    return taps + across + down < plainly
 
 
 def shifts(like: Tensor, length: int, factor: int, side: int) -> Tensor:

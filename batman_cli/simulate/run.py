@@ -113,8 +113,10 @@ def _check(settings: SimulateSettings) -> None:
     ):
         if value not in known:
             raise UsageError(f"{option} {value} is unknown", f"known are {', '.join(known)}")
-    if not 0 <= settings.hot_pixels <= MOST_HOT:
-        raise UsageError(f"--hot-pixels {settings.hot_pixels:g}", f"it is 0 to {MOST_HOT:g}")
+    if not 0 <= settings.hot_per_million <= MOST_HOT:
+        raise UsageError(
+            f"--hot-per-million {settings.hot_per_million:g}", f"it is 0 to {MOST_HOT:g}"
+        )
     if settings.frames < 1 or settings.iso < 1 or not 1 <= settings.ratio <= MAX_RATIO_ASKED:
         raise UsageError(f"frames, ISO and ratio are 1 or more, ratio at most {MAX_RATIO_ASKED:g}")
     if settings.fps <= 0:
@@ -171,7 +173,7 @@ def _write_scene(
     _, _, height, width = scene.shape
     hot = draw_hot_pixels(
         (4, height // 2, width // 2),
-        settings.hot_pixels,
+        settings.hot_per_million,
         noise,
         torch.Generator().manual_seed(settings.seed),  # of one sensor: the same in all scenes
     )

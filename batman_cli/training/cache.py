@@ -30,7 +30,7 @@ from batman_cli.errors import BadInput, OutputError
 from batman_cli.output import reason, sync
 
 VERSION = 3  # of what entries hold; with another one all is decoded again
-DECODES = 4  # sources decoded side by side at most; a burst of 20 MP takes 0.3 to 0.8 GB by its bin
+DECODES = 4  # sources decoded side by side at most; a burst of 20 MP takes 0.6 to 1.2 GB by its bin
 FACTS = "facts.json"
 
 Facts = dict[str, Any]  # what JSON can hold

@@ -116,7 +116,9 @@ def _write_short(
 ) -> _Written:
     """A scene from its raw shots, read as `enhance` does."""
     factor = bin or smallest_bin(long.width, WIDEST)
-    plan = make_plan(files.shots[0].parent, EnhanceSettings(bin=factor, on_bad_frame=on_bad))
+    # Several scenes are decoded at a time: their shots one after the other.
+    settings = EnhanceSettings(bin=factor, on_bad_frame=on_bad)
+    plan = make_plan(files.shots[0].parent, settings, readers=1)
     ratio = ratio_between(plan.metered, long)
     draft.check_room(_bytes(plan.height, plan.width, len(plan.burst.shots)))
     draft.save(REFERENCE, read_reference(files, factor, plan.height, plan.width))
