@@ -22,7 +22,11 @@ STANDARD_FPS = (  # frames/s of cameras and players; the NTSC rates are exact fr
     *(Fraction(n, 1001) for n in (24_000, 30_000, 60_000, 120_000)),
 )
 SNAP_FINE, SNAP_COARSE = 0.01, 0.02  # relative distance to a standard rate; whole seconds err more
+SNAP_COARSEST = 0.06  # the same of few times that are hardly finer than the steps between them
 COARSE_SPAN_S = 3.0  # seconds a burst must last before times without fractions give a rate
+FINE_SPAN_S = 1.0  # the same for times with fractions that are coarser than the steps
+MOST_LOST = 0.2  # of all steps, in which shots are lost
+WHOLE = 1e-3  # how far a number of ticks may be from a whole one; times since 1970 are that exact
 LONGEST_STEP_S = 2.0  # seconds between two shots that never count as a pause
 LAST_NUMBER = 9999  # highest file number of the DCF rule, after which cameras start at 0001
 MOST_MISSING = 100  # file numbers that may be absent around a roll-over
@@ -159,38 +163,60 @@ def pauses(clock: Clock) -> list[str]:
 
 def frame_rate(clock: Clock, step: int) -> tuple[Fraction, str]:
     """Frames/s of every step-th shot, and where it comes from."""
-    interval, reason = _interval(clock)
+    interval, doubt, reason = _interval(clock)
     if interval is None:
         return DEFAULT_FPS, f"default: {reason}"
     measured = 1 / (interval * step)
-    if not SLOWEST_FPS <= measured <= FASTEST_FPS:
-        return DEFAULT_FPS, f"default: {measured:.3g} frames/s {reason} is no video's rate"
     nearest = min(STANDARD_FPS, key=lambda rate: abs(rate - measured))
-    if abs(nearest / measured - 1) > (SNAP_FINE if clock.fine else SNAP_COARSE):
+    if abs(nearest / measured - 1) > doubt:
         nearest = Fraction(measured).limit_denominator(100)
+    if not SLOWEST_FPS <= nearest <= FASTEST_FPS:
+        return DEFAULT_FPS, f"default: {measured:.3g} frames/s {reason} is no video's rate"
     return nearest, f"measured {measured:.4g} {reason}"
 
 
-def _interval(clock: Clock) -> tuple[float | None, str]:
-    """Seconds from shot to shot in the longest stretch without a pause; None when unknown."""
+def _interval(clock: Clock) -> tuple[float | None, float, str]:
+    """Seconds from shot to shot in the longest stretch without a pause, None when unknown.
+
+    With it how far it may be off, relatively, and where it comes from.
+    """
     if not clock.times:
-        return None, "not every shot has a capture time"
+        return None, 0.0, "not every shot has a capture time"
     times = max((clock.times[first:end] for first, end in _stretches(clock)), key=len)
     steps = [b - a for a, b in pairwise(times)]
     usual = median(steps) if steps else 0.0
+    span, tick = times[-1] - times[0], _tick(clock.times)
     if clock.fine and usual:
         # The mean undoes the rounding of the times, the bound leaves out lost shots.
-        bound = 1.5 * usual + _tick(steps)
-        return fmean(step for step in steps if step <= bound), "from the capture times"
-    if times[-1] - times[0] < COARSE_SPAN_S:
-        return None, "too few capture times, or too coarse, to measure it"
-    # The slope of a line through all times: the ends alone err by up to 1 s of the whole span.
-    return linear_regression(range(len(times)), times).slope, "from coarse capture times"
+        counted = [step for step in steps if step <= _longest(steps, usual, tick)]
+        doubt = min(max(SNAP_FINE, tick / sum(counted)), SNAP_COARSEST)
+        return fmean(counted), doubt, "from the capture times"
+    if span < (COARSE_SPAN_S if tick == 1 else FINE_SPAN_S):
+        return None, 0.0, "too few capture times, or too coarse, to measure it"
+    # The slope of a line through all times: the ends alone err by up to a tick of the whole span.
+    slope = linear_regression(range(len(times)), times).slope
+    return slope, SNAP_COARSE, "from coarse capture times"
 
 
-def _tick(steps: Sequence[float]) -> float:
-    """Seconds by which steps err where two shots share a time: the clock is slower than they."""
-    return min(filter(None, steps)) if 0 in steps else 0.0
+def _longest(steps: Sequence[float], usual: float, tick: float) -> float:
+    """Seconds of the longest step in which no shot was lost.
+
+    A clock that is hardly finer than the steps shows some of them a tick too long. Where many are,
+    it is the clock; where few are, shots were lost.
+    """
+    bound = 1.5 * usual + WHOLE * tick
+    many = sum(step > bound for step in steps) > MOST_LOST * len(steps)
+    return bound + tick if many or 0 in steps else bound
+
+
+def _tick(times: Sequence[float]) -> float:
+    """Seconds that times are rounded to: 1, 0.1 and so on, 1 ms at least."""
+    places = next((n for n in range(3) if all(_is_whole(time * 10**n) for time in times)), 3)
+    return 10.0**-places
+
+
+def _is_whole(value: float) -> bool:
+    return abs(value - round(value)) < WHOLE
 
 
 def shown(name: str) -> str:

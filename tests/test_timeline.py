@@ -207,6 +207,32 @@ def test_tenths_of_a_second_give_the_rate_of_a_faster_burst(shots: int) -> None:
     assert rate_of([NOON + i // 2 / 10 for i in range(shots)]) == 20
 
 
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.61, 0.97])
+@pytest.mark.parametrize("rate", [1, 2, 3, 5, 7, 8, 10, 12])
+def test_tenths_of_a_second_give_the_rate_where_steps_differ_by_one(
+    rate: int, phase: float
+) -> None:
+    """Of 7 or 8 frames/s most steps are one tenth and many are two, which are no lost shots."""
+    assert rate_of([NOON + int(phase + 10 * i / rate) / 10 for i in range(85)]) == rate
+
+
+def test_shots_lost_from_times_in_tenths_do_not_slow_the_video() -> None:
+    assert rate_of([NOON + i / 10 for i in range(85) if i % 9]) == 10
+
+
+@pytest.mark.parametrize("shots", [6, 12, 40])
+@pytest.mark.parametrize("rate", [8, 20, 24, 30, 60])
+def test_a_few_times_in_hundredths_give_a_standard_rate(rate: int, shots: int) -> None:
+    """Up to the difference of 30 and 29.97 frames/s."""
+    times = [NOON + int(0.5 + 100 * i / rate) / 100 for i in range(shots)]
+    assert rate_of(times) == pytest.approx(rate, rel=0.045 if shots < 12 else 0.0011)
+
+
+@pytest.mark.parametrize("interval", [0.9999, 1.0001])
+def test_one_frame_a_second_may_be_a_little_slower(interval: float) -> None:
+    assert rate_of([NOON + 0.03 + i * interval for i in range(20)]) == 1
+
+
 def test_two_shots_at_one_time_and_a_third_give_a_rate() -> None:
     assert rate_of([NOON, NOON, NOON + 0.1]) == 20
 
