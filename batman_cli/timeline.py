@@ -188,7 +188,8 @@ def _interval(clock: Clock) -> tuple[float | None, float, str]:
     span, tick = times[-1] - times[0], _tick(clock.times)
     if clock.fine and usual:
         # The mean undoes the rounding of the times, the bound leaves out lost shots.
-        counted = [step for step in steps if step <= _longest(steps, usual, tick)]
+        longest = _longest(steps, usual, tick)
+        counted = [step for step in steps if step <= longest]
         doubt = min(max(SNAP_FINE, tick / sum(counted)), SNAP_COARSEST)
         return fmean(counted), doubt, "from the capture times"
     if span < (COARSE_SPAN_S if tick == 1 else FINE_SPAN_S):
