@@ -15,6 +15,7 @@ from batman_cli.models.blocks import square
 from batman_cli.models.cost import multiply_adds, parameters
 from batman_cli.models.fusion import Average, merge, single
 from batman_cli.models.paper_blocks import convolve_enlarged, convolve_plainly, saves_work
+from batman_cli.training.losses import pictures_of
 
 DOCUMENTATION = (Path(__file__).parents[1] / "docs" / "baselines.md").read_text()
 
@@ -235,6 +236,15 @@ def test_3dcnn_paper_is_the_centre_of_convolutions_over_five_frames(count: int) 
         x = network.head.last(repeated(x))[:, :, 2]
         direct = square(nn.functional.pixel_shuffle(x, 2))
         assert torch.allclose(picture, direct, atol=1e-5)
+
+
+def test_gradients_of_3dcnn_paper_are_finite_in_bf16() -> None:
+    """Of torch's own 3D convolution some are not, on CPUs with AMX."""
+    planes, noise = torch.rand(2, 5, 4, 32, 32), torch.full((2, 2, 4), 0.01)
+    network = build("3dcnn-paper", {"width": 8})
+    pictures, _ = pictures_of(network, planes, noise, bf16=True)
+    gradients = torch.autograd.grad(torch.stack(pictures).mean(), list(network.parameters()))
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8, 16])
