@@ -18,6 +18,7 @@ PrecisionChoice = Literal["auto", "fp32", "bf16"]
 OnBadData = Literal["skip", "stop"]
 LossKind = Literal["l1", "l2", "kpn"]
 Schedule = Literal["cosine", "constant"]
+Statistics = Literal["batch", "frozen"]
 OptimiserKind = Literal["muon", "adamw"]
 DrvInput = Literal["short", "vbm4d"]
 
@@ -100,6 +101,7 @@ class TrainSettings:
     weight_decay: float = 1e-4
     clip_gradient: float = 0.3  # norm
     average: float = 0.998  # share of the averaged weights that a step keeps
+    statistics: Statistics = "batch"  # of batch normalisation: of each batch, or as at the start
     loss: LossKind = "l1"
     consistency: float = 0.0  # weight of the difference between two noise draws of a scene
     temporal: float = 0.0  # weight of the error of the change from frame to frame
@@ -180,6 +182,7 @@ def check_training(settings: TrainSettings) -> None:
         ("device", settings.device, get_args(DeviceChoice)),
         ("precision", settings.precision, get_args(PrecisionChoice)),
         ("optimiser", settings.optimiser, get_args(OptimiserKind)),
+        ("statistics", settings.statistics, get_args(Statistics)),
         ("bin", settings.bin, (None, *BINS)),
     ):
         _check_choice(f"{name} = {value}", value, choices)

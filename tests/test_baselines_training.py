@@ -61,6 +61,31 @@ def test_each_trains_as_published_and_is_used_by_enhance(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["clstm-paper", "3dcnn-paper"])
+def test_frozen_statistics_stay_while_weights_move(kind: str, tmp_path: Path) -> None:
+    """They are those of the checkpoint that the run begins from."""
+    start, run = tmp_path / "start.safetensors", tmp_path / "run"
+    first = tiny(kind)
+    for values in first.buffers():
+        values.copy_(torch.rand_like(values) + 0.5)
+    save(start, first, kind, {"summary": "to begin from"})
+    file = toml(tmp_path, kind, steps=2, statistics="frozen")
+    ran = call(*command(photos(tmp_path / "photos"), run, file, "--start", start))
+    assert ran.code == 0, ran.err
+    last, first = (load_network(kind, file=path) for path in (run / "last.safetensors", start))
+    assert all(map(torch.equal, first.buffers(), last.buffers()))
+    assert not all(map(torch.equal, first.parameters(), last.parameters()))
+
+
+def test_statistics_that_a_network_has_not_are_not_frozen(tmp_path: Path) -> None:
+    data, file = photos(tmp_path / "photos"), toml(tmp_path, "sid", statistics="frozen")
+    ran = call(*command(data, tmp_path / "run", file))
+    assert ran.code == 2
+    assert "sid has no batch normalisation" in ran.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 def test_what_the_user_chooses_goes_before_what_is_published(tmp_path: Path) -> None:
     data, run = photos(tmp_path / "photos"), tmp_path / "run"
     file = toml(tmp_path, "sid", steps=1, optimiser="muon")
