@@ -175,7 +175,7 @@ def _enhance_one(
                 raise
             reporter.warn(". ".join(part for part in (str(error), error.fix) if part))
     reporter.say(f"reading {burst}")
-    plan = make_plan(burst, settings, on_shot=reporter.looking())
+    plan = make_plan(burst, settings, on_shot=reporter.counting("looking", "looked at", "shots"))
     _tell_plan(plan, command, reporter)
     if command.dry_run:
         reporter.say(f"would write {still or output}")

@@ -112,18 +112,19 @@ class Reporter:
                 fix = "See what reads it, or leave out --json."
                 raise Unheard("standard output cannot be written", why, fix) from error
 
-    def looking(self) -> Callable[[int, int], None]:
-        """Tells now and then how many shots of all were looked at: nothing where that is quick."""
-        told = time.monotonic()
+    def counting(self, event: str, verb: str, what: str) -> Callable[[int, int], None]:
+        """Tells now and then how many of all are done: nothing where that is quick.
 
-        def on_shot(done: int, total: int) -> None:
-            nonlocal told
-            if time.monotonic() - told >= LINE_S and done < total:
-                told = time.monotonic()
-                self.say(f"looked at {done} of {total} shots")
-                self.event("looking", {"done": done, "total": total})
+        For people a line such as "looked at 3 of 40 shots", of the verb and what is counted.
+        """
+        due = _every(LINE_S)
 
-        return on_shot
+        def count(done: int, total: int) -> None:
+            if done < total and due():
+                self.say(f"{verb} {done} of {total} {what}")
+                self.event(event, {"done": done, "total": total})
+
+        return count
 
     @contextlib.contextmanager
     def frames(self, total: int) -> Generator[Tick]:
@@ -196,16 +197,28 @@ class Reporter:
 
 def _now_and_then(show: Callable[[int, str, Fields], None], total: int, every_s: float) -> Advance:
     """Calls `show` every `every_s` seconds, and for the last."""
-    shown = time.monotonic()
+    due = _every(every_s)
 
     def advance(done: int, note: str, fields: Fields = NO_FIELDS) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if done == total or now - shown >= every_s:
-            shown = now
+        if due() or done == total:
             show(done, note, fields)
 
     return advance
+
+
+def _every(seconds: float) -> Callable[[], bool]:
+    """Says whether so long has passed since it last said yes, or was made."""
+    last = time.monotonic()
+
+    def due() -> bool:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < seconds:
+            return False
+        last = now
+        return True
+
+    return due
 
 
 def _finite(fields: Fields) -> dict[str, object]:

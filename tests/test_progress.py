@@ -279,12 +279,12 @@ def test_a_table_keeps_its_numbers_however_narrow_it_is(
     assert all(len(line) <= 80 for line in (first, *rest))
 
 
-def test_looking_at_shots_is_told_only_where_it_takes_long(
+def test_counting_is_told_only_where_it_takes_long(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for shot_s, told in ((0.01, []), (1.0, [5, 10])):
         for json_too in (False, True):
-            on_shot = Reporter(json=json_too).looking()
+            on_shot = Reporter(json=json_too).counting("looking", "looked at", "shots")
             for done in range(1, 13):
                 clock.now += shot_s
                 on_shot(done, 12)

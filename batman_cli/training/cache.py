@@ -34,7 +34,7 @@ DECODES = 4  # sources decoded side by side at most; a burst of 20 MP takes 0.6 
 FACTS = "facts.json"
 
 Facts = dict[str, Any]  # what JSON can hold
-OnItem = Callable[[int, int, str], None]  # items done, all items, name of the last one done
+OnItem = Callable[[int, int], None]  # items done, all items
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def build(
             raise result
         results[item.key] = result
         if on_item:
-            on_item(len(results), len(unique), item.name)
+            on_item(len(results), len(unique))
 
     rank, world = share
     mine: list[Item] = []

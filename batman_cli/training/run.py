@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import hashlib
 import os
-import time
 from collections import Counter
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,8 +37,6 @@ from batman_cli.training.state import Run, load_run, new_run
 from batman_cli.training.step import Crew
 from batman_cli.training.validate import FRAMES
 from batman_cli.weights import load_network
-
-SHOW_S = 5.0  # seconds between lines while data are decoded
 
 
 def saved_settings(folder: Path) -> TrainSettings:
@@ -156,14 +153,6 @@ def _cores(settings: TrainSettings) -> int:
 
 def _prepared(settings: TrainSettings, folder: Path, ranks: Ranks, reporter: Reporter) -> Library:
     """The data, decoded; what is left out is told."""
-    last_shown = time.monotonic()
-
-    def show(done: int, total: int, name: str) -> None:
-        nonlocal last_shown
-        if time.monotonic() - last_shown >= SHOW_S or (done == total and total > 1):
-            last_shown = time.monotonic()
-            reporter.say(f"decoding: {done} of {total}, {name}")
-
     library = prepare(
         settings.data,
         settings.cache or folder / CACHE,
@@ -171,7 +160,7 @@ def _prepared(settings: TrainSettings, folder: Path, ranks: Ranks, reporter: Rep
         drv_input=settings.drv_input,
         on_bad=settings.on_bad_data,
         share=(ranks.rank, ranks.world),
-        on_item=show,
+        on_item=reporter.counting("decoding", "decoded", "photos, clips and scenes"),
     )
     ranks.wait()
     library = _without_short(library, max(settings.frames, FRAMES))

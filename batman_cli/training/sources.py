@@ -1,7 +1,7 @@
 """What training draws from: every kind of data, told apart by what is in it, decoded once."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from batman_cli.output import reason, spelled_out
 from batman_cli.raw import RAW_SUFFIXES
 from batman_cli.settings import DrvInput, OnBadData
 from batman_cli.timeline import shown
-from batman_cli.training.cache import Entry, Item, build
+from batman_cli.training.cache import Entry, Item, OnItem, build
 from batman_cli.training.drv import find_scenes, is_drv
 from batman_cli.training.drv_scene import DrvScene, bad_shots, scene_of
 from batman_cli.training.folder import is_run
@@ -58,7 +58,7 @@ def prepare(
     drv_input: DrvInput,
     on_bad: OnBadData,
     share: tuple[int, int] = (0, 1),
-    on_item: Callable[[int, int, str], None] | None = None,
+    on_item: OnItem | None = None,
 ) -> Library:
     """Decodes all data into the cache, as far as it is not there.
 
@@ -69,7 +69,7 @@ def prepare(
 
     bin: of raw bursts, 1, 2 or 4; None takes the smallest whose frames are at most 1920 wide.
     share: (rank, world) of processes that prepare the same data in one cache, see `cache.build`.
-    on_item: called with the items done, all items, and the name of the last one done.
+    on_item: called with the items done and all items, after each.
     Raises UsageError for data that does not exist, OutputError where the cache cannot be written,
     and BadInput for a scene in two lists, for a list that cannot be read, if nothing can be used,
     and with on_bad="stop" for whatever would be skipped otherwise.
