@@ -91,8 +91,9 @@ def picture_loss(
         [error(p - r).mean() for p, r in zip(pictures, references, strict=True)]
     ).sum()
     if objective.consistency:
+        # SMID adds up the errors of both takes, of which this loss is the mean: so half the weight.
         pairs = [picture.chunk(2) for picture in pictures]
-        loss = loss + objective.consistency * sum(error(a - b).mean() for a, b in pairs)
+        loss = loss + objective.consistency / 2 * sum(error(a - b).mean() for a, b in pairs)
     if objective.temporal:
         errors = [p - r for p, r in zip(pictures, references, strict=True)]
         if before is not None:

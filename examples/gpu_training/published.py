@@ -44,10 +44,11 @@ def loss(network: Net, batch: Batch, share: Tensor) -> Tensor:
     errors = [(picture - batch.reference[:, t]).abs().mean() for t, picture in shown.items()]
     total = torch.stack(errors).mean()
     if isinstance(network, Smid):
-        # Two frames of a burst that stands still are two takes of one picture.
+        # Two frames of a burst that stands still are two takes of one picture. In print their
+        # errors are added up, here they are averaged: so half the weight.
         before, after = batch.reference[:, CENTRE - 1], batch.reference[:, CENTRE]
         still = (before == after).flatten(1).all(1)[:, None, None, None]
-        total = total + CONSISTENCY * ((shown[CENTRE - 1] - shown[CENTRE]).abs() * still).mean()
+        total = total + CONSISTENCY / 2 * ((shown[CENTRE - 1] - shown[CENTRE]).abs() * still).mean()
     return total
 
 
