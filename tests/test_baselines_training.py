@@ -20,7 +20,7 @@ from batman_cli.commands import list_models_text, model_info_text, verify_models
 from batman_cli.develop import bilinear_demosaic, develop_unclipped
 from batman_cli.models import Kpn, build
 from batman_cli.progress import Reporter
-from batman_cli.settings import PUBLISHED
+from batman_cli.settings import PUBLISHED, TrainSettings
 from batman_cli.shipped import sha256
 from batman_cli.training.bursts import Burst
 from batman_cli.training.losses import BORDER, Objective, gradients, kpn_error, kpn_loss
@@ -77,12 +77,38 @@ def test_frozen_statistics_stay_while_weights_move(kind: str, tmp_path: Path) ->
     assert not all(map(torch.equal, first.parameters(), last.parameters()))
 
 
-def test_statistics_that_a_network_has_not_are_not_frozen(tmp_path: Path) -> None:
-    data, file = photos(tmp_path / "photos"), toml(tmp_path, "sid", statistics="frozen")
-    ran = call(*command(data, tmp_path / "run", file))
+@pytest.mark.parametrize(
+    ("kind", "start"), [("sid", None), ("clstm-paper", None), ("3dcnn-paper", "clstm-paper")]
+)
+def test_statistics_that_nothing_has_learned_are_not_frozen(
+    kind: str, start: str | None, tmp_path: Path
+) -> None:
+    words = command(
+        photos(tmp_path / "photos"),
+        tmp_path / "run",
+        toml(tmp_path, kind, statistics="frozen"),
+    )
+    if start:
+        file, encoder = tmp_path / "start.safetensors", tiny(start)
+        for values in encoder.buffers():
+            values.fill_(0.5)
+        save(file, encoder, start, {"summary": "to begin from"})
+        words += ("--start", file)
+    ran = call(*words)
     assert ran.code == 2
-    assert "sid has no batch normalisation" in ran.err
-    assert not (tmp_path / "run").exists()
+    assert "layers with batch normalisation have learned none" in ran.err
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_another_optimiser_has_rates_of_its_own(tmp_path: Path) -> None:
+    """Not those that are published for Adam."""
+    data, run = photos(tmp_path / "photos"), tmp_path / "run"
+    ran = call(*command(data, run, toml(tmp_path, "sid", steps=1, optimiser="muon")))
+    assert ran.code == 0, ran.err
+    used = tomllib.loads((run / "train.toml").read_text())
+    assert "rate" not in used
+    assert used["weight_decay"] == TrainSettings.weight_decay
 
 
 @pytest.mark.slow

@@ -46,14 +46,6 @@ class BatchNorm(nn.Module):
         )
 
 
-def freeze_statistics(network: nn.Module) -> bool:
-    """Lets batch normalisation use what it has learned in training too; False if there is none."""
-    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
-    for norm in norms:
-        norm.eval()
-    return bool(norms)
-
-
 class Convolved(nn.Sequential):
     """Convolution without bias that keeps the size (or halves it), and batch normalisation."""
 

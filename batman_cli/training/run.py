@@ -15,8 +15,7 @@ import torch
 
 from batman_cli import weights
 from batman_cli.device import choose_device, is_out_of_memory
-from batman_cli.errors import BadInput, MemoryExhausted, OutputError, UsageError, WeightsError
-from batman_cli.models.paper_blocks import freeze_statistics
+from batman_cli.errors import BadInput, MemoryExhausted, OutputError, WeightsError
 from batman_cli.output import reason
 from batman_cli.progress import Reporter
 from batman_cli.raw import RAW_SUFFIXES
@@ -90,8 +89,8 @@ def train(settings: TrainSettings, folder: Path, reporter: Reporter, *, resume: 
     with _crew(settings, ranks) as crew:
         reporter.say(f"{settings.model} on {crew.device.name} ({crew.device.reason})")
         run = _loaded(settings, folder, crew) if resume else _new(settings, crew)
-        if settings.statistics == "frozen" and not freeze_statistics(run.network):
-            raise UsageError("statistics = frozen", f"{settings.model} has no batch normalisation")
+        if settings.statistics == "frozen":
+            state.freeze_statistics(run.network)
         if resume:
             reporter.say(f"going on after step {run.position.step}")
         elif settings.start:

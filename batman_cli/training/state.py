@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from batman_cli.errors import WeightsError
+from batman_cli.errors import UsageError, WeightsError
 from batman_cli.models import Net, build
+from batman_cli.models.paper_blocks import BatchNorm
 from batman_cli.settings import OptimiserKind
 from batman_cli.training.optimiser import Muon
 from batman_cli.weights import (
@@ -130,6 +131,20 @@ def load_run(
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} does not fit its network", str(error)) from error
     return Run(header["kind"], network, average, mover, position)
+
+
+def freeze_statistics(network: Net) -> None:
+    """Lets batch normalisation use the statistics that it has learned, in training too.
+
+    Raises UsageError where there are none.
+    """
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    fresh = sum(not bool(norm.mean.any()) for norm in norms)
+    if fresh or not norms:
+        why = f"{fresh} of {len(norms)} layers with batch normalisation have learned none"
+        raise UsageError("statistics = frozen", why, "give --start a checkpoint that has all")
+    for norm in norms:
+        norm.eval()
 
 
 def is_finite(run: Run) -> bool:
