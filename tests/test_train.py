@@ -21,7 +21,7 @@ from batman_cli.settings import TrainSettings
 from batman_cli.shipped import sha256
 from batman_cli.stills import read_image
 from batman_cli.training.bursts import Stock, draw, shoot, softened, stacked, stock_of
-from batman_cli.training.losses import Objective, gradients, pictures_of
+from batman_cli.training.losses import Objective, gradients, picture_loss, pictures_of
 from batman_cli.training.optimiser import REST_SHARE, Muon, orthogonal
 from batman_cli.training.ranks import Ranks
 from batman_cli.training.sources import prepare
@@ -116,6 +116,20 @@ def test_patience_ends_a_run_that_does_not_get_better(pictures: Path, tmp_path: 
     toml = config(tmp_path, steps=50, validate_every=1, patience=2, rate=1e-12)
     assert call(*command(pictures, tmp_path / "run", toml)).code == 0
     assert max(losses(tmp_path / "run")) <= 10
+
+
+def test_more_patience_lets_a_run_go_on(pictures: Path, tmp_path: Path) -> None:
+    run, more = tmp_path / "run", tmp_path / "more.toml"
+    toml = config(tmp_path, steps=50, validate_every=1, patience=2, rate=1e-12)
+    assert call(*command(pictures, run, toml)).code == 0
+    ended = max(losses(run))
+    ran = call("train", "-o", run, "--resume", "--steps", ended + 5)
+    assert ran.code == 0
+    assert "a larger patience" in ran.err
+    assert max(losses(run)) == ended
+    more.write_text("patience = 100")
+    assert call("train", "-o", run, "--resume", "--steps", ended + 5, "--config", more).code == 0
+    assert max(losses(run)) == ended + 5
 
 
 def test_weights_to_begin_from_are_taken_over(pictures: Path, tmp_path: Path) -> None:
@@ -289,6 +303,17 @@ def test_every_term_of_the_loss_counts(stock: Stock) -> None:
     ]
     assert len(set(found)) == 4
     assert min(found[2], found[3]) > found[0]
+
+
+def test_two_takes_count_as_in_print() -> None:
+    """SMID: |a - r| + |b - r| + weight |a - b|, of which this is half."""
+    torch.manual_seed(1)
+    first, second, reference = torch.rand(3, 2, 3, 8, 8)
+    terms = objective(consistency=0.05)
+    found = picture_loss([torch.cat([first, second])], [torch.cat([reference] * 2)], terms)
+    pairs = ((first, reference), (second, reference), (first, second))
+    one, other, apart = ((a - b).abs().mean() for a, b in pairs)
+    assert float(found) == pytest.approx(float(one + other + 0.05 * apart) / 2)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import torch
 from running import COMMAND, LIMIT_S, batman, call, start
 from training import command, config, losses, photos, scores
 
+from batman_cli.training import loop as looping
 from batman_cli.training import step as stepping
 from batman_cli.training.state import load_run
 from batman_cli.weights import load_network
@@ -115,6 +116,32 @@ def test_a_signal_ends_the_run_with_everything_saved(
     readable(run)
     done = batman("train", "-o", run, "--resume")
     assert done.code == 0, done.err
+    assert losses(run) == losses(whole)
+
+
+@pytest.mark.parametrize("at", [4, 5])
+def test_a_signal_loses_no_validation(
+    at: int,
+    pictures: Path,
+    toml: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the step before one, or in any other."""
+    real, run = stepping.take_step, tmp_path / "run"
+
+    def struck(run: Any, *rest: Any, **options: Any) -> Any:
+        options["signal"] = signal.SIGTERM if run.position.step + 1 == at else None
+        return real(run, *rest, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(looping, "take_step", struck)
+        assert call(*command(pictures, run, toml)).code == 128 + signal.SIGTERM
+    assert max(losses(run)) == at
+    ran = call("train", "-o", run, "--resume")
+    assert ran.code == 0, ran.err
+    assert scores(run) == scores(whole)
     assert losses(run) == losses(whole)
 
 

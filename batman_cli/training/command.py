@@ -16,7 +16,10 @@ from batman_cli.training.ranks import own_rank
 from batman_cli.training.run import export_run, saved_settings, train
 
 # What a run under way may be told anew; all else would make it another run.
-CHANGEABLE = {"steps", "minutes", "validate_every", "save_every", "cache", "device", "threads"}
+CHANGEABLE = {
+    *("steps", "minutes", "patience"),
+    *("validate_every", "save_every", "cache", "device", "threads"),
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def run_train(command: TrainCommand, reporter: Reporter) -> int:
         ended_by = train(settings, folder, reporter, resume=command.resume)
         if ended_by is None:
             return _export(command, reporter)
-    reporter.say(f"ended early, everything saved: go on with --resume -o {folder}")
+    reporter.say(f"ended early: go on with --resume -o {folder}")
     reporter.event("ended", {"run": folder, "signal": ended_by})
     return _exit_code(ended_by)
 
@@ -71,7 +74,10 @@ def _anew(command: TrainCommand) -> TrainSettings:
     """Defaults, those of the model, then the TOML file, then the options; absolute paths."""
     values = read_config(command.config) if command.config else {}
     chosen = {**values, **command.given}
-    published = PUBLISHED.get(chosen.get("model", TrainSettings.model), {})
+    published = dict(PUBLISHED.get(chosen.get("model", TrainSettings.model), {}))
+    if chosen.get("optimiser", published.get("optimiser")) != published.get("optimiser"):
+        for name in ("rate", "weight_decay"):  # of the published optimiser, not of this one
+            published.pop(name, None)
     return TrainSettings(**{**published, **_absolute(chosen)})
 
 

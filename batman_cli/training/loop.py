@@ -19,7 +19,9 @@ from batman_cli.training.step import Crew, Stepped, draws, take_step
 from batman_cli.training.validate import validate
 from batman_cli.weights import save
 
-SKIPPED_IN_A_ROW = 20  # steps that were not finite, after which a run will not recover
+# Steps in a row that were not finite:
+DOUBTFUL = 3  # after which the weights may be at fault and are not saved
+SKIPPED_IN_A_ROW = 20  # after which a run will not recover
 
 
 @dataclass
@@ -59,8 +61,12 @@ class Loop:
         if not position.before:
             position.before = self._validated()
             self._save()
+        if position.step and position.validated != position.step:
+            self._keep()  # what a signal left undone
         if self._over(self._share(position.seconds)):
-            self.reporter.say("the run is over: give it more --steps or --minutes")
+            longer = "more --steps or --minutes"
+            more = "a larger patience by --config" if self._tired() else longer
+            self.reporter.say(f"the run is over: give it {more}")
             return None
         total, unit = self._whole()
         todo = draws(
@@ -124,9 +130,11 @@ class Loop:
             self._save()
 
     def _over(self, share: float) -> bool:
-        settings, position = self.settings, self.run.position
-        tired = settings.patience is not None and position.since_best >= settings.patience
-        return share >= 1 or position.step >= settings.steps or tired
+        return share >= 1 or self.run.position.step >= self.settings.steps or self._tired()
+
+    def _tired(self) -> bool:
+        patience = self.settings.patience
+        return patience is not None and self.run.position.since_best >= patience
 
     def _share(self, seconds: float) -> float:
         """Of the run that is over: by steps or by the clock, whichever is further."""
@@ -180,8 +188,10 @@ class Loop:
 
     def _save(self) -> None:
         # What half precision cannot hold is no checkpoint: the last good one stays.
-        good = not self.run.position.skipped_in_a_row and is_finite(self.run)
-        if self.crew.ranks.first and good:
+        good = self.run.position.skipped_in_a_row < DOUBTFUL and is_finite(self.run)
+        if not good:
+            self.reporter.warn("not saved, for the last steps were not finite")
+        elif self.crew.ranks.first:
             save_run(self.run, self.folder / STATE, self.facts)
             save(self.folder / LAST, self.run.average, self.run.kind, self._about({}))
 
