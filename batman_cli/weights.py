@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_bytes
 
 from batman_cli.errors import OutputError, WeightsError
-from batman_cli.models import WITHOUT_WEIGHTS, Net, Runnable, build
+from batman_cli.models import KINDS, WITHOUT_WEIGHTS, Net, Runnable, build
 from batman_cli.output import check_target, hidden, reason, sync
 from batman_cli.shipped import find_listed, verify
 
@@ -95,6 +95,17 @@ def _readable(path: Path) -> Generator[None]:
 def read_facts(path: Path) -> dict[str, Any]:
     """What was saved with a checkpoint about it. Raises WeightsError for a file that is none."""
     return _header(path, read_metadata(path)).get("facts", {})
+
+
+def own_sizes(path: Path) -> dict[str, Any]:
+    """The sizes of a checkpoint's network that are not the usual ones of its kind, by name.
+
+    Raises WeightsError for a file that is no checkpoint.
+    """
+    header = _header(path, read_metadata(path))
+    kind = KINDS.get(header["kind"])
+    usual = json.loads(json.dumps(kind.config().as_dict())) if kind else {}
+    return {name: value for name, value in header["config"].items() if usual.get(name) != value}
 
 
 def import_state(source: Path, kind: str, out: Path, *, overwrite: bool) -> None:

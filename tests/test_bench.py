@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import signal
 import time
@@ -36,14 +37,15 @@ from batman_cli.bench.scene import FIFTH, Ready, prepare
 from batman_cli.bench.scores import Scores, graded
 from batman_cli.bench.store import REPORTS
 from batman_cli.bench.systems import SYSTEMS, choose
-from batman_cli.bench.tables import TABLES
+from batman_cli.bench.tables import TABLES, note_of
 from batman_cli.develop import develop, tone_curve
 from batman_cli.device import choose_device
 from batman_cli.errors import BadInput, UsageError
 from batman_cli.metrics import psnr
-from batman_cli.models import KINDS
+from batman_cli.models import KINDS, build
 from batman_cli.raw import read_developed
 from batman_cli.settings import EnhanceSettings
+from batman_cli.weights import save
 
 
 @pytest.fixture(autouse=True)
@@ -329,7 +331,7 @@ def test_a_copy_of_drv_is_measured_by_its_test_list(
 ) -> None:
     root = drv_tree(tmp_path / "DRV")
     if not marked:  # as if a camera had made them
-        monkeypatch.setattr(data, "MARK", b"no such program")
+        monkeypatch.setattr(data, "SOFTWARE", "no such program")
     listed = (root / "test_list.txt").read_text().split()
     (root / "test_list.txt").write_text(f"{listed[0]}\n0999\n")
     ran = call(*words(f"clstm={checkpoints['plain']}", tmp_path / "report", "--data", root))
@@ -338,6 +340,43 @@ def test_a_copy_of_drv_is_measured_by_its_test_list(
     row = read_csv(tmp_path / "report")[0]
     assert (row["data"], row["scenes"]) == ("simulated" if marked else "DRV", "1 of 2")
     assert "short/0999" in row["failed"]
+
+
+@pytest.mark.parametrize("motion", ["static", "handheld"])
+def test_simulated_scenes_that_move_are_not_scored_as_still_ones(
+    motion: str, tmp_path: Path
+) -> None:
+    root = drv_tree(tmp_path / "DRV", motion=motion)
+    assert {scene.still for scene in find_scenes(root, quick=False)} == {motion == "static"}
+
+
+def test_a_scene_is_another_once_any_file_of_it_is(tmp_path: Path) -> None:
+    root = drv_tree(tmp_path / "DRV")
+    name = (root / "test_list.txt").read_text().split()[0]
+    seen = [find_scenes(root, quick=False)[0].facts]
+    for file in ("short/{}/00002.ARW", "long/{}/0001.ARW", "long/{}/half0001_x.png"):
+        path = root / file.format(name)
+        path.touch()
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+        seen.append(find_scenes(root, quick=False)[0].facts)
+    assert len({facts["files"] for facts in seen}) == 4
+
+
+def test_the_notes_say_what_network_was_measured(tmp_path: Path) -> None:
+    """Of a file what is in it, not what is shipped under that name."""
+
+    def note(**sizes: object) -> str:
+        file = tmp_path / "best.safetensors"
+        save(file, build("smid", {"width": 2, **sizes}), "smid", {})
+        return note_of(choose(f"smid={file}")[0])
+
+    assert "given batman's aligned average" in note()
+    assert "of another size than usual: width 2;" in note(input="vbm4d")
+    assert "given our V-BM4D" in note(input="vbm4d")
+    (shipped,) = choose("smid")
+    assert "of another size than usual: width 13" in note_of(shipped)
+    (full,) = choose("sid")
+    assert "another size" not in note_of(full)
 
 
 def test_a_folder_with_nothing_to_measure_on_is_refused(tmp_path: Path) -> None:

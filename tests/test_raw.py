@@ -85,7 +85,14 @@ def tagged_dng(path: Path, mosaic: NDArray[np.uint16], *extra: Tag, pattern: str
     """A DNG with chosen tags; those of the same number as usual ones take their place."""
     height, width = mosaic.shape
     usual = picture_tags(
-        width=width, height=height, bits=16, compression=1, pattern=pattern, make="A", model="B"
+        width=width,
+        height=height,
+        bits=16,
+        compression=1,
+        pattern=pattern,
+        make="A",
+        model="B",
+        software="C",
     )
     usual += [
         Tag(50706, Kind.BYTE, [1, 4, 0, 0]),

@@ -123,12 +123,14 @@ def test_more_patience_lets_a_run_go_on(pictures: Path, tmp_path: Path) -> None:
     toml = config(tmp_path, steps=50, validate_every=1, patience=2, rate=1e-12)
     assert call(*command(pictures, run, toml)).code == 0
     ended = max(losses(run))
-    ran = call("train", "-o", run, "--resume", "--steps", ended + 5)
+    ran = call("train", "-o", run, "--resume", "--steps", str(ended + 5))
     assert ran.code == 0
     assert "a larger patience" in ran.err
     assert max(losses(run)) == ended
     more.write_text("patience = 100")
-    assert call("train", "-o", run, "--resume", "--steps", ended + 5, "--config", more).code == 0
+    assert (
+        call("train", "-o", run, "--resume", "--steps", str(ended + 5), "--config", more).code == 0
+    )
     assert max(losses(run)) == ended + 5
 
 

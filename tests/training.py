@@ -35,9 +35,11 @@ def photos(folder: Path, count: int = 4) -> Path:
     return folder
 
 
-def drv_tree(folder: Path, scenes: int = 10, frames: int = 8) -> Path:
+def drv_tree(
+    folder: Path, scenes: int = 10, frames: int = 8, motion: str = SimulateSettings.motion
+) -> Path:
     """A small DRV dataset: six scenes to train on, one to validate, the rest to test."""
-    asked = SimulateSettings(frames=frames, ratio=20.0, width=96, height=64)
+    asked = SimulateSettings(frames=frames, ratio=20.0, width=96, height=64, motion=motion)
     simulate([photo(140, 160, number)[None] for number in range(scenes)], folder, asked)
     return folder
 

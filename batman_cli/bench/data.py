@@ -13,6 +13,7 @@ from batman_cli.errors import BadInput, UsageError
 from batman_cli.settings import SimulateSettings
 from batman_cli.shipped import sha256
 from batman_cli.simulate.run import SimulatedScene, clean_views, simulate
+from batman_cli.simulate.tiff_writer import MOVING, SOFTWARE
 from batman_cli.stills import read_image
 from batman_cli.training.drv import FOLDERS, find_files, is_drv, read_list
 from batman_cli.training.drv_scene import SceneFiles
@@ -25,7 +26,6 @@ PICTURES = tuple(
 )
 TEST_LIST = "test_list.txt"
 HEAD = 1 << 14  # bytes of a raw file in which its header lies
-MARK = b"batman simulate"  # the program that a simulated raw file names as its maker
 
 # Camera, ratio, ISO, motion, things that cross the scene: each light level still and moving, and
 # the middle one with a noisier camera when it moves.
@@ -142,24 +142,27 @@ def _recorded_scene(root: Path, name: str, most: int | None) -> Scene:
         return find_files(root, name, "short")
 
     try:
-        shots = files(root).shots[:most]
+        found = files(root)
+        shots, references = found.shots[:most], [found.long, found.developed]
     except BadInput:  # told when it is its turn
-        shots = list[Path]()
-    data = SIMULATED if shots and _is_simulated(shots[0]) else root.resolve().name
+        shots, references = list[Path](), []
+    head = _head(shots[0]) if shots else b""
+    data = SIMULATED if SOFTWARE.encode() in head else root.resolve().name
+    still = MOVING.encode() not in head
     folder = root / FOLDERS["vbm4d"] / name
     denoised = tuple(sorted(folder.glob("*.png")))
-    digest = _digest([*shots, *denoised])
-    facts = {"folder": str(root.resolve()), "scene": name, "shots": digest}
-    return Scene(name, f"scene {name}", data, True, len(shots), facts, files, denoised=denoised)
+    digest = _digest([*shots, *denoised, *filter(None, references)])
+    facts = {"folder": str(root.resolve()), "scene": name, "files": digest}
+    return Scene(name, f"scene {name}", data, still, len(shots), facts, files, denoised=denoised)
 
 
-def _is_simulated(shot: Path) -> bool:
-    """Whether `batman simulate` wrote a raw file, which no camera did."""
+def _head(shot: Path) -> bytes:
+    """The header of a raw file, in which it names the program that made it."""
     with shot.open("rb") as file:
-        return MARK in file.read(HEAD)
+        return file.read(HEAD)
 
 
-def _digest(shots: Sequence[Path]) -> str:
-    """Of names and sizes: reading gigabytes again to compare them would take minutes."""
-    told = [f"{shot.name} {shot.stat().st_size}" for shot in shots]
+def _digest(paths: Sequence[Path]) -> str:
+    """Of names, sizes and times: reading gigabytes again to compare them would take minutes."""
+    told = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()

@@ -58,7 +58,7 @@ SYSTEMS = (
         "SMID",
         Published(28.26, 0.815, 38.31, 0.974, 0.89),
         True,
-        "given batman's aligned average of the frames so far; published after V-BM4D",
+        "published after V-BM4D",
     ),
     System(
         "clstm-paper",

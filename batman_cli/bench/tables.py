@@ -4,15 +4,23 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from batman_cli.bench.data import SIMULATED
 from batman_cli.bench.measure import Measured
 from batman_cli.bench.run import Outcome
 from batman_cli.bench.systems import System
-from batman_cli.shipped import list_models, listed_name
+from batman_cli.errors import WeightsError
+from batman_cli.models import SmidConfig
+from batman_cli.shipped import UNTRAINED, find_listed, list_models, listed_name
+from batman_cli.weights import own_sizes
 
 ABSENT = "-"
 REMADE = "†"
+SMID_GIVEN = {
+    "average": "given batman's aligned average of the frames so far",
+    "vbm4d": "given our V-BM4D",
+}
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,7 @@ def _row(outcome: Outcome, system: System) -> Row:
         ),
         delay=mean(lambda m: m.cost.delay, "delay"),
         training=_training(system),
-        note=_note(system),
+        note=note_of(system),
         failed=_failed(outcome, system),
     )
 
@@ -186,14 +194,29 @@ def _label(system: System) -> str:
     return system.label + (REMADE if system.reimplemented else "")
 
 
-def _note(system: System) -> str:
-    name = listed_name(system.name)
+def note_of(system: System) -> str:
+    """What is to be known of a row: which network it is, and given what."""
+    sizes = _own_sizes(system)
     parts = [system.note]
-    if name != system.name:
-        parts.append(f"narrower than published ({name})")
+    if system.name == "smid":
+        given = sizes.pop("input", SmidConfig.input)
+        parts.append(SMID_GIVEN[given])
+    if sizes:
+        told = ", ".join(f"{name} {value}" for name, value in sizes.items())
+        parts.append(f"of another size than usual: {told}")
     if system.reimplemented:
         parts.append(f"{REMADE} our re-implementation")
     return "; ".join(parts)
+
+
+def _own_sizes(system: System) -> dict[str, Any]:
+    """In what the network that was measured is not the usual one of its kind."""
+    if system.name in UNTRAINED:
+        return {}
+    try:
+        return own_sizes(system.weights or find_listed(system.name).file)
+    except WeightsError:  # told among the failures
+        return {}
 
 
 def _failed(outcome: Outcome, system: System) -> str:

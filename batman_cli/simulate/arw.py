@@ -66,6 +66,7 @@ def write_arw(path: Path, mosaic: NDArray[np.uint16], exposure: Exposure, *, los
         pattern="RGGB",
         make=MAKE,
         model=MODEL,
+        software=exposure.software,
     )
     tags += [
         Tag(0x7310, Kind.SHORT, [BLACK] * 4),

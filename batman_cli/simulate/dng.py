@@ -65,6 +65,7 @@ def write_dng(
         pattern=pattern,
         make=make,
         model=model,
+        software=exposure.software,
     )
     tags += [
         Tag(0x9211, Kind.LONG, [exposure.shot_number]),  # ImageNumber

@@ -32,7 +32,7 @@ from batman_cli.simulate.camera import (
 )
 from batman_cli.simulate.dng import write_dng
 from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to_linear, views
-from batman_cli.simulate.tiff_writer import Exposure
+from batman_cli.simulate.tiff_writer import MOVING, SOFTWARE, Exposure
 
 LARGEST_SIZE = (768, 512)  # pixels; default limit of width and height
 MARGIN = 32  # pixels that the default size leaves around the view for the camera's motion
@@ -177,16 +177,17 @@ def _write_scene(
         noise,
         torch.Generator().manual_seed(settings.seed),  # of one sensor: the same in all scenes
     )
+    software = MOVING if bool((scene != scene[:1]).any()) else SOFTWARE
     for index, view in enumerate(scene):
         mosaic = _mosaic(view, settings.ratio, noise, generator, hot)
-        exposure = _exposure(index, settings.iso, SHUTTER_S, settings)
+        exposure = _exposure(index, settings.iso, SHUTTER_S, settings, software)
         _write(short / f"{index + 1:05d}{suffix}", mosaic, exposure, settings.file_format)
         if on_shot:
             on_shot()
     reference = scene[min(REFERENCE_SHOT, len(scene) - 1)]
     mosaic = _mosaic(reference, 1.0, CAMERAS[settings.camera].at(LONG_ISO), generator)
     seconds = SHUTTER_S * settings.ratio * settings.iso / LONG_ISO
-    long_exposure = _exposure(len(scene), LONG_ISO, seconds, settings)
+    long_exposure = _exposure(len(scene), LONG_ISO, seconds, settings, software)
     _write(long / f"0001{suffix}", mosaic, long_exposure, settings.file_format)
 
 
@@ -259,9 +260,11 @@ def _mosaic(
     return interleave((planes[0] + BLACK).clamp(0, WHITE).numpy().astype(np.uint16))
 
 
-def _exposure(index: int, iso: int, seconds: float, settings: SimulateSettings) -> Exposure:
+def _exposure(
+    index: int, iso: int, seconds: float, settings: SimulateSettings, software: str
+) -> Exposure:
     taken = FIRST_SHOT + datetime.timedelta(seconds=float(index / settings.fps))
-    return Exposure(iso, seconds, taken, WHITE_BALANCE, index + 1)
+    return Exposure(iso, seconds, taken, WHITE_BALANCE, index + 1, software)
 
 
 def _write(

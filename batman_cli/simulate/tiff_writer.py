@@ -21,6 +21,9 @@ SMALLEST_SIDE = 22  # pixels: LibRaw takes anything smaller for no picture
 # LibRaw takes these stored widths for whole Sony sensors and cuts columns off.
 CROPPED_WIDTHS = frozenset({3984, 4288, 4928, 5504, 6048, 7392, 8000, 9600})
 
+SOFTWARE = "batman simulate"
+MOVING = f"{SOFTWARE}, moving"  # of shots between which the scene changes
+
 EXIF_POINTER, STRIP_OFFSET, STRIP_SIZE = 0x8769, 0x0111, 0x0117  # filled in by `tiff_bytes`
 
 
@@ -51,7 +54,8 @@ class Exposure:
     """What the camera notes about one shot.
 
     iso: sensitivity, above 0; exposure_s: seconds; time: the camera's clock, any time zone is
-    left out; white_balance: as-shot R G B multipliers with G = 1; shot_number: counter, 0 or more.
+    left out; white_balance: as-shot R G B multipliers with G = 1; shot_number: counter, 0 or more;
+    software: what made the file, which says that no camera did.
     """
 
     iso: int
@@ -59,6 +63,7 @@ class Exposure:
     time: datetime.datetime
     white_balance: tuple[float, float, float]
     shot_number: int
+    software: str = SOFTWARE
 
 
 def tiff_bytes(main: Sequence[Tag], exif: Sequence[Tag], strip: bytes) -> bytes:
@@ -87,7 +92,15 @@ def tiff_bytes(main: Sequence[Tag], exif: Sequence[Tag], strip: bytes) -> bytes:
 
 
 def picture_tags(
-    *, width: int, height: int, bits: int, compression: int, pattern: str, make: str, model: str
+    *,
+    width: int,
+    height: int,
+    bits: int,
+    compression: int,
+    pattern: str,
+    make: str,
+    model: str,
+    software: str,
 ) -> list[Tag]:
     """The tags every mosaic in one strip needs (TIFF 6.0; CFA tags of TIFF/EP).
 
@@ -106,7 +119,7 @@ def picture_tags(
         Tag(0x0115, Kind.SHORT, [1]),  # SamplesPerPixel
         Tag(0x0116, Kind.LONG, [height]),  # RowsPerStrip
         Tag(0x011C, Kind.SHORT, [1]),  # PlanarConfiguration
-        Tag(0x0131, Kind.ASCII, "batman simulate"),  # Software: says that no camera made it
+        Tag(0x0131, Kind.ASCII, software),
         Tag(0x828D, Kind.SHORT, [2, 2]),  # CFARepeatPatternDim
         Tag(0x828E, Kind.BYTE, ["RGB".index(colour) for colour in pattern]),  # CFAPattern
     ]
