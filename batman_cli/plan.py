@@ -1,8 +1,9 @@
 """All that is decided before the first frame is processed: order, size, ratio and noise."""
 
+import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,7 @@ from batman_cli.pack import Planes, bin_planes, pack
 from batman_cli.raw import RAW_SUFFIXES, ShotInfo, read_info, read_mosaic
 from batman_cli.settings import BINS, MAX_WIDTH, EnhanceSettings, check
 
-_Exposure = tuple[float | None, float | None]  # ISO, seconds
-
+ALIKE_EV = 1 / 32  # in which ISO or exposure time may differ and count as the same
 SAMPLE_PLACES = 3  # pairs of neighbouring shots are looked at, over the length of the burst
 BAD_IN_SAMPLE = 8  # unreadable shots that the sample steps over before it gives up
 
@@ -131,21 +131,29 @@ def _choose_bin(shot: ShotInfo, asked: int | None) -> int:
 
 
 def _commonest_exposure(shots: Sequence[ShotInfo]) -> list[ShotInfo]:
-    """The largest group of shots with the same ISO and exposure time, in order."""
-    groups: dict[_Exposure, list[ShotInfo]] = {}
-    for shot in shots:
-        groups.setdefault(_exposure_of(shot), []).append(shot)
+    """The largest group of shots with the same ISO and exposure time, in order.
+
+    Cameras that state both exactly have them differ a little from shot to shot: they are sorted
+    into bins, and into such that lie half a bin off, so that no group lies across an edge.
+    """
+    groups: dict[tuple[object, ...], list[ShotInfo]] = {}
+    for off in product((0.0, 0.5), repeat=2):
+        for shot in shots:
+            values = zip((shot.iso, shot.exposure_s), off, strict=True)
+            bins = [value and math.floor(math.log2(value) / ALIKE_EV + by) for value, by in values]
+            groups.setdefault((off, *bins), []).append(shot)
     return max(groups.values(), key=len)
 
 
-def _exposure_of(shot: ShotInfo) -> _Exposure:
-    return shot.iso, shot.exposure_s
+def _exposed_alike(shot: ShotInfo, other: ShotInfo) -> bool:
+    """Whether ISO and exposure time are the same, as closely as in one bin."""
+    pairs = ((shot.iso, other.iso), (shot.exposure_s, other.exposure_s))
+    return all(a == b or (a and b and abs(math.log2(a / b)) < ALIKE_EV) for a, b in pairs)
 
 
 def _neighbours(shots: Sequence[ShotInfo], metered: ShotInfo) -> list[tuple[ShotInfo, ShotInfo]]:
     """Pairs with the exposure of `metered` that follow each other as closely as any of them."""
-    exposure = _exposure_of(metered)
-    places = [place for place, shot in enumerate(shots) if _exposure_of(shot) == exposure]
+    places = [place for place, shot in enumerate(shots) if _exposed_alike(shot, metered)]
     nearest = min((after - before for before, after in pairwise(places)), default=0)
     return [(shots[a], shots[b]) for a, b in pairwise(places) if b - a == nearest]
 

@@ -78,6 +78,26 @@ def test_noise_is_taken_from_shots_of_one_exposure_and_iso(tmp_path: Path) -> No
         assert plan.ratio_of(shot) == pytest.approx(plan.ratio.value)
 
 
+@pytest.mark.parametrize("exposure_s", [1 / 50, 2 ** (-182 / 32), 1 / 30])
+def test_shots_that_state_their_exposure_too_exactly_are_of_one_exposure(
+    exposure_s: float, tmp_path: Path
+) -> None:
+    """Wherever it lies: 2^(-182/32) s is an edge of the bins that they are sorted into."""
+    for number in range(8):
+        dark_shot(
+            tmp_path / f"{number:05d}.ARW",
+            iso=6400,
+            exposure_s=exposure_s * (1 + 1e-3 * (number % 3 - 1)),
+            gain=6.0,
+            seed=number,
+        )
+    plan = make_plan(tmp_path, EnhanceSettings(order="name"))
+    assert len({shot.exposure_s for shot in plan.burst.shots}) == 3
+    assert "3 pairs" in plan.noise.reason
+    assert plan.noise.read == pytest.approx((2 * 6.0 / (16300 - 800)) ** 2, rel=0.2)
+    assert not any("differs" in warning for warning in plan.burst.warnings)
+
+
 def pairs_of_copies(folder: Path) -> None:
     """Two shots, the first of them twice."""
     for number in range(2):
