@@ -16,6 +16,8 @@ from batman_cli.settings import OnBadFrame, Order
 from batman_cli.timeline import Item, clock_of, frame_rate, in_order, pauses, shown
 
 READERS = min(4, os.cpu_count() or 1)  # shots looked at at a time; some need 150 MB each
+ENOUGH_FOR_RATE = 8  # shots of a chosen range whose times tell its rate; else those of all shots
+UNEVEN = 1.02  # ratio of exposures that is pointed out; less is how exactly cameras state them
 DUPLICATE_BYTES = 64 * 1024  # bytes at either end of a file: its header and its last rows
 
 # What cameras, editors and systems leave beside raw files: ignored without a word.
@@ -95,14 +97,10 @@ def open_burst(
     if bad and (on_bad_frame == "stop" or not shots):
         raise _refusal(whole, sequence, bad)
     _refuse_mixture(shots)
-    near = tuple(
-        item
-        for item in whole[start:stop]
-        if isinstance(item, ShotInfo) and all(of(item) == of(shots[0]) for of in _ONE.values())
-    )
-    good = [item for item in whole if isinstance(item, ShotInfo)]
-    copies = _copies(good)
-    clock = clock_of(_once(good, copies))
+    near = _kin(shots[0], whole[start:stop])
+    copies = _copies([item for item in whole if isinstance(item, ShotInfo)])
+    timed = near if len(near) >= ENOUGH_FOR_RATE else _kin(shots[0], whole)
+    clock = clock_of(_once(timed, copies))
     fps, fps_reason = (fps, "as given") if fps else frame_rate(clock, step)
     return Burst(
         folder=folder if folder.is_dir() else folder.parent,
@@ -230,16 +228,26 @@ def _refuse_mixture(shots: Sequence[ShotInfo]) -> None:
     )
 
 
+def _kin(first: ShotInfo, items: Sequence[Item]) -> tuple[ShotInfo, ...]:
+    """The usable shots that can be in one burst with the first."""
+    usable = (item for item in items if isinstance(item, ShotInfo))
+    return tuple(shot for shot in usable if all(of(shot) == of(first) for of in _ONE.values()))
+
+
 def _uneven(shots: Sequence[ShotInfo]) -> list[str]:
-    isos = Counter(f"ISO {shot.iso:g}" for shot in shots if shot.iso)
-    exposures = Counter(_exposure(shot.exposure_s) for shot in shots if shot.exposure_s)
-    return [
-        f"{what} differs inside the burst: "
-        + _few([f"{count} x {value}" for value, count in values.most_common()])
-        + "."
-        for what, values in (("ISO", isos), ("Exposure", exposures))
-        if len(values) > 1
-    ]
+    isos = [shot.iso for shot in shots if shot.iso]
+    exposures = [shot.exposure_s for shot in shots if shot.exposure_s]
+    told: list[str] = []
+    for what, values, name in (("ISO", isos, _iso), ("Exposure", exposures, _exposure)):
+        if values and max(values) > UNEVEN * min(values):
+            counts = Counter(map(name, values)).most_common()
+            listed = _few([f"{count} x {value}" for value, count in counts])
+            told.append(f"{what} differs inside the burst: {listed}.")
+    return told
+
+
+def _iso(iso: float) -> str:
+    return f"ISO {iso:g}"
 
 
 def _exposure(seconds: float) -> str:

@@ -324,6 +324,20 @@ def test_every_second_shot_plays_at_half_the_rate(folder: Folder) -> None:
     assert open_burst(path, start=3, stop=5).fps == 20
 
 
+def test_the_rate_is_that_of_the_chosen_range(folder: Folder) -> None:
+    """A burst of 5 frames/s, a pause, another one of 20; and a rate that falls on the way."""
+    slow = [a_shot(dsc(n), 0.2 * n) for n in range(1, 11)]
+    fast = [a_shot(dsc(n), 60 + 0.05 * n) for n in range(11, 31)]
+    slower = [a_shot(dsc(n), 61.5 + 0.2 * (n - 30)) for n in range(31, 81)]
+    path = folder(*slow, *fast, *slower)
+    for start, stop, fps in ((0, 10, 5), (10, 30, 20), (30, None, 5)):
+        burst = open_burst(path, start=start, stop=stop)
+        assert burst.fps == fps
+        assert not burst.warnings
+    (warning,) = open_burst(path, stop=30).warnings
+    assert "A pause of 59 s" in warning
+
+
 def test_changing_exposure_and_iso_are_pointed_out(folder: Folder) -> None:
     longer = replace(a_shot(dsc(3)), exposure_s=0.5)
     coarser = replace(a_shot(dsc(4)), iso=12800.0)
