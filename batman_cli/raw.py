@@ -27,6 +27,7 @@ from batman_cli.rawfile import (
     read_head,
     refuse,
 )
+from batman_cli.tiff import ISO_TOO_BIG
 
 RAW_SUFFIXES = frozenset({
     ".3fr", ".ari", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng",
@@ -160,7 +161,7 @@ def _opened(path: Path) -> Generator[tuple[rawpy.RawPy, RawFile], None, None]:
             sizes = raw.sizes
             if sizes.raw_width * sizes.raw_height > MAX_PIXELS:
                 refuse(path, f"claims {sizes.raw_width} x {sizes.raw_height} pixels")
-            raw.unpack()
+            _unpack(raw, path)
             yield raw, file
     except rawpy.LibRawFileUnsupportedError:
         refuse(path, "not a raw file that LibRaw knows, or its header is damaged")
@@ -176,6 +177,15 @@ def _opened(path: Path) -> Generator[tuple[rawpy.RawPy, RawFile], None, None]:
         ) from None
     except _RAWPY_ERRORS as error:
         refuse(path, f"LibRaw cannot decode it ({plain(error)})")
+
+
+def _unpack(raw: rawpy.RawPy, path: Path) -> None:
+    """Decodes the picture of a file whose header LibRaw understood."""
+    try:
+        raw.unpack()
+    except rawpy.LibRawFileUnsupportedError:
+        fix = "convert it to a DNG without loss, or choose another compression in the camera"
+        refuse(path, "LibRaw cannot decode the compression of its picture", fix)
 
 
 def _info_of_head(path: Path) -> ShotInfo | None:
@@ -282,7 +292,7 @@ def _describe(raw: rawpy.RawPy, file: RawFile, window: _Window) -> ShotInfo:
         white_balance=balance,
         color_matrix=matrix,
         color_source=matrix_source + balance_source,
-        iso=iso or file.tiff.iso,
+        iso=iso if iso and iso < ISO_TOO_BIG else file.tiff.iso or iso,
         exposure_s=exposure_s,
         time_s=time_s,
         has_subsecond=file.tiff.has_subsecond,

@@ -44,7 +44,7 @@ _WANTED = frozenset({
     _BLACK_DELTA_V, _MASKED_AREAS,
 })  # fmt: skip
 _ELSEWHERE = 0xFFFFFFFF  # strip offset in RW2: another tag has it
-_ISO_TOO_BIG = 65535  # a 16-bit tag at its end: the real value stands in _EXPOSURE_INDEX
+ISO_TOO_BIG = 65535  # a 16-bit tag at its end: the real value stands in _EXPOSURE_INDEX
 
 Numbers = tuple[float, ...]
 
@@ -121,7 +121,7 @@ def read_tiff(content: bytes) -> TiffInfo:
     is_dng = _DNG_VERSION in ifds[0]
     time_s, has_subsecond = _capture_time(facts)
     iso = _number(facts, _ISO)
-    if iso == _ISO_TOO_BIG:
+    if iso == ISO_TOO_BIG:
         iso = _number(facts, _EXPOSURE_INDEX) or iso
     return TiffInfo(
         make=_text(facts, _MAKE),

@@ -104,6 +104,32 @@ def tagged_dng(path: Path, mosaic: NDArray[np.uint16], *extra: Tag, pattern: str
     path.write_bytes(tiff_bytes(tags, [], mosaic.astype("<u2").tobytes()))
 
 
+def test_isos_that_a_short_tag_cannot_hold_are_read_from_the_long_one(tmp_path: Path) -> None:
+    """LibRaw takes the end of the short one for most makers' ISO."""
+    for make in ("SONY", "PENTAX", "Panasonic", "Google"):
+        path = tmp_path / f"{make}.dng"
+        write_dng(
+            path,
+            np.full((64, 96), 900, np.uint16),
+            replace(EXPOSURE, iso=102_400),
+            black=800,
+            white=16300,
+            xyz_to_camera=[[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]],
+            make=make,
+            model="B",
+        )
+        assert read_info(path).iso == 102_400
+
+
+def test_a_compression_that_libraw_cannot_decode_is_no_damage(tmp_path: Path) -> None:
+    """JPEG XL, as in DNG 1.7; nothing is gained by copying such a file again."""
+    path = tmp_path / "jxl.dng"
+    tagged_dng(path, np.full((64, 96), 900, np.uint16), Tag(0x0103, Kind.SHORT, [52546]))
+    with pytest.raises(BadShot, match="cannot decode the compression") as caught:
+        read_info(path)
+    assert "convert it" in (caught.value.fix or "")
+
+
 def refusal(path: Path, read: Callable[[Path], object] = read_mosaic) -> str:
     """Why a file is refused; fails if it is not."""
     with pytest.raises(BadShot) as caught:
