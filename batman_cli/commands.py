@@ -21,8 +21,8 @@ from batman_cli.plan import Plan, make_plan
 from batman_cli.progress import Reporter
 from batman_cli.settings import EnhanceSettings, SimulateSettings
 from batman_cli.shipped import check_choice, list_models
-from batman_cli.stills import check_stills, read_image, stills_bytes, stills_folder, write_png
-from batman_cli.video import CLIP_SUFFIXES, check_output, default_output, read_clip
+from batman_cli.stills import check_stills, stills_bytes, stills_folder, write_png
+from batman_cli.video import check_output, default_output
 
 if TYPE_CHECKING:
     from batman_cli.pipeline import Result
@@ -66,7 +66,9 @@ def run_enhance(command: EnhanceCommand, reporter: Reporter) -> ExitCode:
 
 
 @contextlib.contextmanager
-def memory_told() -> Generator[None]:
+def memory_told(
+    what: str = "no memory for a frame", fix: str = "use --bin 2 or 4, or close other programs"
+) -> Generator[None]:
     """A block in which memory that runs out, wherever it does, becomes MemoryExhausted."""
     try:
         yield
@@ -76,25 +78,21 @@ def memory_told() -> Generator[None]:
         if not is_out_of_memory(error):
             raise
         why = str(error).partition("\n")[0]
-        fix = "use --bin 2 or 4, or close other programs"
-        raise MemoryExhausted("no memory for a frame", why, fix) from error
+        raise MemoryExhausted(what, why, fix) from error
 
 
 def run_simulate(
     pictures: Sequence[Path], output: Path, settings: SimulateSettings, reporter: Reporter
 ) -> None:
     """Scenes from photos and clips."""
-    from batman_cli.simulate.run import Source, simulate
+    from batman_cli.simulate.run import simulate
+    from batman_cli.simulate.sources import Sources
 
-    sources: list[Source] = []
-    for path in pictures:
-        if path.suffix.lower() in CLIP_SUFFIXES:
-            import numpy as np
-
-            sources.append(np.stack(list(read_clip(path, frames=settings.frames))))
-        else:
-            sources.append(read_image(path)[None])
-    with reporter.frames(len(sources) * settings.frames) as tick:
+    sources = Sources(pictures, settings.frames)
+    with (
+        memory_told("no memory for a scene", "choose a smaller --size or fewer --frames"),
+        reporter.frames(len(pictures) * settings.frames) as tick,
+    ):
         scenes = simulate(sources, output, settings, on_shot=tick)
     for scene in scenes:
         reporter.say(f"{scene.short}: {settings.frames} shots of {scene.size[0]}x{scene.size[1]}")

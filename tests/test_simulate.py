@@ -2,8 +2,9 @@
 
 import json
 import os
+from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from running import call, contents, names
 from batman_cli.pack import bin_planes, pack
 from batman_cli.raw import read_developed, read_info, read_mosaic
 from batman_cli.settings import SimulateSettings
+from batman_cli.simulate import sources
 from batman_cli.simulate.run import clean_views, simulate
-from batman_cli.stills import write_png
+from batman_cli.stills import read_image, write_png
 from batman_cli.video import VideoWriter
 
 SIZE = ("--size", "64x48")
@@ -238,6 +240,52 @@ def test_scenes_that_are_there_stay(picture: Path) -> None:
     assert ran.code == 7
     assert "exists already" in ran.err
     assert contents(out) == before
+
+
+@pytest.mark.parametrize("name", ["test_list.txt", "long/0002"])
+def test_nothing_is_written_beside_what_is_there(name: str, picture: Path) -> None:
+    """Lists of a dataset say what its scenes are for, and a scene too many ends the call early."""
+    out = picture.parent / "out"
+    (out / "long").mkdir(parents=True)
+    (out / name).write_text("0013\n")
+    before = contents(out)
+    ran = call("simulate", picture, picture, "-o", out, "--frames", "2", *SIZE)
+    assert ran.code == 7
+    assert f"{name} exists already" in ran.err
+    assert contents(out) == before
+
+
+def test_what_ends_early_leaves_whole_scenes_and_their_lists(tmp_path: Path) -> None:
+    class Interrupted:
+        def __init__(self) -> None:
+            self.turns = count()
+
+        def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+            yield photo(140, 180, 1)[None]
+            if next(self.turns):  # the second time through
+                raise KeyboardInterrupt
+            yield photo(140, 180, 2)[None]
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(Interrupted(), tmp_path, SimulateSettings(frames=2, width=96, height=64))
+    assert [path.name for path in (tmp_path / "short").iterdir()] == ["0001"]
+    lists = [(tmp_path / f"{kind}_list.txt").read_text() for kind in ("train", "val", "test")]
+    assert lists == ["0001\n", "", ""]
+
+
+def test_a_picture_is_read_when_it_is_its_turn(
+    picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are looked at first; then none is kept that is not being worked on."""
+    out, made = picture.parent / "out", list[int]()
+
+    def watched(path: Path) -> NDArray[np.uint8]:
+        made.append(len(list(out.glob("short/*"))))
+        return read_image(path)
+
+    monkeypatch.setattr(sources, "read_image", watched)
+    assert call("simulate", *[picture] * 3, "-o", out, "--frames", "2", *SIZE).code == 0
+    assert made == [0, 0, 0, 0, 1, 2]
 
 
 def test_a_folder_that_cannot_be_written_is_told(picture: Path, new_burst: NewBurst) -> None:

@@ -6,7 +6,7 @@ testing. The long exposure shows the scene at the fifth shot, the one that SMID'
 
 import datetime
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,6 +32,7 @@ from batman_cli.simulate.camera import (
 )
 from batman_cli.simulate.dng import write_dng
 from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to_linear, views
+from batman_cli.simulate.sources import Source
 from batman_cli.simulate.tiff_writer import MOVING, SOFTWARE, Exposure
 
 LARGEST_SIZE = (768, 512)  # pixels; default limit of width and height
@@ -46,7 +47,6 @@ FIRST_SHOT = datetime.datetime(2024, 1, 1, 20, 0, 0)
 LISTS = ("train",) * 6 + ("val",) + ("test",) * 3
 
 FileFormat = Literal["arw", "arw-uncompressed", "dng"]
-Source = NDArray[np.uint8]  # (T, H, W, 3) sRGB; a photo has one frame
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class SimulatedScene:
 
 
 def simulate(
-    sources: Sequence[Source],
+    sources: Iterable[Source],
     out: Path,
     settings: SimulateSettings,
     *,
@@ -67,18 +67,26 @@ def simulate(
 ) -> list[SimulatedScene]:
     """Writes one scene for each photo or clip; on_shot is called after every written file.
 
+    sources: gone through twice, to check all before the first is written, one in memory at a time.
+    What ends it early leaves the scenes that are whole, in the lists too.
     Raises UsageError for impossible settings, BadInput for a clip that is too short and
-    OutputError if a scene's folder exists already or cannot be written.
+    OutputError if a scene's folder or a list exists already, or they cannot be written.
     """
     _check(settings)
-    for source in sources:  # all of them before the first is written
+    count = 0
+    for source in sources:
         _size(source, settings)
         _check_length(source, settings.frames)
+        count += 1
+    _check_new(out, count)
     scenes: list[SimulatedScene] = []
     try:
-        for number, source in enumerate(sources, 1):
-            scenes.append(_simulate_scene(source, out, f"{number:04d}", settings, on_shot))
-        _write_lists(out, [scene.short.name for scene in scenes])
+        try:
+            for number, source in enumerate(sources, 1):
+                scenes.append(_simulate_scene(source, out, f"{number:04d}", settings, on_shot))
+        finally:
+            if scenes:
+                _write_lists(out, [scene.short.name for scene in scenes])
     except OSError as error:
         raise OutputError(
             f"cannot write below {out}", error.strerror or str(error), "free or change the folder"
@@ -142,9 +150,6 @@ def _simulate_scene(
     width, height = _size(source, settings)
     scene = _scene(_shrunk(source, width, height), width, height, settings, generator)
     short, long = out / "short" / name, out / "long" / name
-    for folder in (short, long):
-        if folder.exists():
-            raise OutputError(f"{folder} exists already", fix="choose another -o folder")
     try:
         short.mkdir(parents=True)
         long.mkdir(parents=True)
@@ -283,6 +288,16 @@ def _write(
         )
     else:
         write_arw(path, mosaic, exposure, lossy=file_format == "arw")
+
+
+def _check_new(out: Path, count: int) -> None:
+    """Raises OutputError where a scene, or a list of which scenes are for what, exists already."""
+    names = (f"{number:04d}" for number in range(1, count + 1))
+    folders = (out / kind / name for name in names for kind in ("short", "long"))
+    lists = (out / f"{kind}_list.txt" for kind in sorted(set(LISTS)))
+    for path in (*lists, *folders):
+        if path.exists():
+            raise OutputError(f"{path} exists already", fix="choose another -o folder")
 
 
 def _write_lists(out: Path, names: Sequence[str]) -> None:
