@@ -2,10 +2,11 @@
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
+from batman_cli.container import tiff_blocks
 from batman_cli.errors import BadShot, MemoryExhausted
 from batman_cli.tiff import TiffImage, TiffInfo, first_rows, read_tiff
 
@@ -27,7 +28,7 @@ class RawFile:
     content: bytes
     size_bytes: int  # of the file
     mtime_ns: int
-    tiff: TiffInfo  # empty if the file is none
+    tiff: TiffInfo  # empty if the file is none and has none inside
 
 
 def refuse(path: Path, why: str, fix: str = COPY_AGAIN) -> NoReturn:
@@ -69,7 +70,13 @@ def read_file(path: Path, *, limit: int = MAX_FILE_BYTES) -> RawFile:
         refuse(path, f"cannot be read ({plain(error)})")
     if not any(content[:4096]):
         refuse(path, "it starts with nothing but zeros: never fully written, or erased")
-    return RawFile(path, content, status.st_size, status.st_mtime_ns, read_tiff(content))
+    return RawFile(path, content, status.st_size, status.st_mtime_ns, _tiff_of(content))
+
+
+def _tiff_of(content: bytes) -> TiffInfo:
+    """What the tags of a file say; of TIFF blocks inside it without places, which are not its."""
+    blocks = tiff_blocks(content)
+    return read_tiff(content) if blocks is None else replace(read_tiff(*blocks), images=())
 
 
 def check_complete(file: RawFile) -> None:

@@ -107,12 +107,12 @@ class TiffInfo:
         return self.model if known else f"{self.make} {self.model}"
 
 
-def read_tiff(content: bytes) -> TiffInfo:
+def read_tiff(*contents: bytes) -> TiffInfo:
     """Facts of a TIFF-based raw file; an empty result for any other bytes. Never raises.
 
-    content: the whole file, or at least all its directories.
+    contents: the whole file, or at least all its directories; several that complete each other.
     """
-    ifds = list(_walk(content))
+    ifds = [ifd for content in contents for ifd in _walk(content)]
     if not ifds:
         return TiffInfo()
     facts: Ifd = {}
