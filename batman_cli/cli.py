@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import sys
-from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
@@ -16,7 +15,7 @@ from batman_cli.cli_bench import bench
 from batman_cli.cli_train import train
 from batman_cli.ending import ending
 from batman_cli.errors import ExitCode
-from batman_cli.options import Debug, Json, Overwrite, Quiet, auto, parse_size
+from batman_cli.options import Debug, Json, Overwrite, Quiet, auto, parse_fps, parse_size
 from batman_cli.settings import (
     DeviceChoice,
     EnhanceSettings,
@@ -133,7 +132,7 @@ def enhance(
             weights=weights,
             ratio=auto(ratio, float, "--ratio"),
             bin=auto(bin, int, "--bin"),
-            fps=auto(fps, Fraction, "--fps"),
+            fps=auto(fps, parse_fps, "--fps"),
             device=device,
             precision=precision,
             tile=auto(tile, int, "--tile"),
@@ -188,7 +187,7 @@ def simulate(
         from batman_cli.commands import run_simulate
 
         width, height = parse_size(size)
-        rate = auto(fps, Fraction, "--fps")
+        rate = auto(fps, parse_fps, "--fps")
         settings = SimulateSettings(
             camera=camera,
             iso=iso,

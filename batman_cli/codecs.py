@@ -44,6 +44,7 @@ class Codec:
     min_side: int = 16  # pixels; smaller ones fail in the encoder (SVT-AV1: memory corruption)
     max_width: int = 16384
     max_height: int = 16384
+    max_fps: int = 1000
 
     @property
     def subsampled(self) -> bool:
@@ -97,6 +98,7 @@ CODECS: dict[str, Codec] = {
         crf=24,
         crf_range=(1, 63),
         max_height=8704,
+        max_fps=240,
     ),
 }
 
@@ -108,11 +110,11 @@ def known_codec(name: str) -> Codec:
     return CODECS[name]
 
 
-def find_codec(name: str, path: Path, crf: int | None) -> Codec:
+def find_codec(name: str, path: Path, crf: int | None, fps: Fraction | None) -> Codec:
     """The codec of that name, which can be kept in a file called `path` with quality `crf`.
 
-    Raises UsageError for an unknown name, the wrong suffix or a crf it does not take, and
-    OutputError where this ffmpeg lacks its encoder.
+    fps: None where it is not known yet. Raises UsageError for an unknown name, the wrong suffix, a
+    crf or rate it does not take, and OutputError where this ffmpeg lacks its encoder.
     """
     codec = known_codec(name)
     if path.suffix.lower() not in codec.suffixes:
@@ -129,6 +131,9 @@ def find_codec(name: str, path: Path, crf: int | None) -> Codec:
         )
     if crf is not None and not lowest <= crf <= highest:
         raise UsageError(f"crf {crf}", f"codec {name} takes {lowest} (best) to {highest}")
+    if fps is not None and fps > codec.max_fps:
+        why = f"codec {name} takes at most {codec.max_fps}"
+        raise UsageError(f"fps {fps}", why, "Choose another codec.")
     if codec.encoder not in encoders():
         others = [key for key, other in CODECS.items() if other.encoder in encoders()]
         raise OutputError(
@@ -164,9 +169,11 @@ def encode_arguments(
     """Arguments that make ffmpeg code rgb48le frames from its input, all but the file."""
     to_pixels = _TO_YUV if codec.pixels.startswith("yuv") else _TO_RGB
     quality = codec.crf if crf is None else crf
+    rate = f"{fps.numerator}/{fps.denominator}"
     return [
         *("-f", "rawvideo", "-pixel_format", "rgb48le", "-video_size", f"{width}x{height}"),
-        *("-framerate", f"{fps.numerator}/{fps.denominator}", "-i", "pipe:0"),
+        # -r: of rates below 5 and above 101, ffmpeg would otherwise take a standard one near by.
+        *("-framerate", rate, "-r", rate, "-i", "pipe:0"),
         *("-vf", to_pixels.format(pixels=codec.pixels)),
         *("-c:v", codec.encoder, *codec.options),
         *(() if quality is None else ("-crf", str(quality))),

@@ -1,6 +1,7 @@
 """Options that several commands share, and how their values are read."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Annotated, TypeVar
 
 import typer
@@ -8,6 +9,8 @@ import typer
 from batman_cli.errors import UsageError
 
 T = TypeVar("T")
+
+FPS_DENOMINATOR = 1001  # that of the NTSC rates, the largest in use
 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only warnings and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
@@ -26,6 +29,11 @@ def number(text: str, parse: Callable[[str], T], option: str) -> T:
         return parse(text)
     except (ValueError, ZeroDivisionError):
         raise UsageError(f"{option} {text}", "it is not a number of the kind wanted") from None
+
+
+def parse_fps(text: str) -> Fraction:
+    """Frames/s of "25", "30000/1001", or "29.97002997", which means the same. Raises ValueError."""
+    return Fraction(text).limit_denominator(FPS_DENOMINATOR)
 
 
 def parse_size(text: str) -> tuple[int | None, int | None]:

@@ -26,6 +26,7 @@ BINS = (1, 2, 4)
 MIN_TILE = 256  # pixels; smaller tiles would be mostly the context around them
 MAX_RATIO_ASKED = 1e5
 FPS_RANGE = (Fraction(1, 1000), Fraction(1000))
+MAX_FPS_TERM = 2**31 - 1  # of numerator and denominator: ffmpeg keeps them in 32 bits
 CROP_MULTIPLE = 64  # pixels; the coarsest grid of the networks has 1/64 of the resolution
 MIN_CROP, MAX_CROP = 64, 2048  # pixels
 MAX_WIDTH = 3840  # pixels; `bin` auto picks the smallest factor whose output is no wider
@@ -174,6 +175,8 @@ def check(settings: EnhanceSettings) -> None:
         raise UsageError(f"--tile {settings.tile}", "it is too small", f"give {MIN_TILE} or more")
     if settings.fps is not None and not FPS_RANGE[0] <= settings.fps <= FPS_RANGE[1]:
         raise UsageError(f"--fps {settings.fps}", "no player shows that", "try 20")
+    if settings.fps is not None and max(settings.fps.as_integer_ratio()) > MAX_FPS_TERM:
+        raise UsageError(f"fps {settings.fps}", "it has too many digits", "try 30000/1001")
 
 
 def check_training(settings: TrainSettings) -> None:

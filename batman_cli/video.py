@@ -22,13 +22,13 @@ from batman_cli.output import (
     put_in_place,
     spelled_out,
 )
+from batman_cli.settings import MAX_FPS_TERM
 
 __all__ = ["CODECS", "Codec", "VideoWriter", "check_output", "ffmpeg_path", "read_clip"]
 
 CLIP_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"})
 QUEUED_FRAMES = 2  # finished frames that wait for ffmpeg while the next is computed
 SKIP_S = 0.1  # seconds of patience per frame skipped in reading, far above what decoding takes
-FPS_LIMIT = 2**31 - 1  # ffmpeg keeps numerator and denominator in 32 bits
 
 
 def default_output(burst: Path, codec: str) -> Path:
@@ -50,16 +50,18 @@ def check_output(
     width: int,
     height: int,
     crf: int | None = None,
+    fps: Fraction | None = None,
     look_only: bool = False,
 ) -> None:
     """Refuses, before any work is done, a video that could not be written at its end.
 
+    fps: None where it is not known yet.
     look_only: make no file, not even for a moment; whether another run writes it stays unknown.
-    Raises UsageError for an unknown codec, wrong suffix or impossible crf, and OutputError for a
-    folder that is missing or read-only, a file that is there already (without `overwrite`) or
-    being written, an impossible size, a missing encoder, and a disk far too small.
+    Raises UsageError for an unknown codec, wrong suffix, impossible crf or rate, and OutputError
+    for a folder that is missing or read-only, a file that is there already (without `overwrite`)
+    or being written, an impossible size, a missing encoder, and a disk far too small.
     """
-    found = find_codec(codec, path, crf)
+    found = find_codec(codec, path, crf, fps)
     width, height = coded_size(found, width, height)
     target = check_target(path, overwrite=overwrite, look_only=look_only)
     if not look_only:
@@ -96,12 +98,12 @@ class VideoWriter:
         crf: quality, lower is better; the codec's own default if None.
         Raises UsageError, or OutputError for a missing encoder and an impossible size.
         """
-        if not 0 < fps.numerator <= FPS_LIMIT or fps.denominator > FPS_LIMIT:
+        if not 0 < fps.numerator <= MAX_FPS_TERM or fps.denominator > MAX_FPS_TERM:
             raise UsageError(
                 f"fps {fps}", "not a frame rate", "Say something like 25 or 30000/1001."
             )
         self.path, self.overwrite = path, overwrite
-        self.codec = find_codec(codec, path, crf)
+        self.codec = find_codec(codec, path, crf, fps)
         self.width, self.height = coded_size(self.codec, width, height)
         self.frames = 0  # written so far
         self._shape = (height, width, 3)

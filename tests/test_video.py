@@ -214,17 +214,32 @@ def test_dark_gradients_do_not_band(codec: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "fps", [Fraction(f) for f in ("1", "16", "24000/1001", "25", "30000/1001", "60")], ids=str
+    "fps",
+    [
+        *("1/7", "1", "167/50", "16", "24000/1001", "25", "30000/1001", "60"),
+        *("120000/1001", "121", "240"),
+    ],
 )
-def test_frames_last_exactly_as_long_as_asked(fps: Fraction, tmp_path: Path) -> None:
-    path = write(tmp_path / "x.mp4", [flat(1000 * i) for i in range(9)], fps=fps)
+def test_frames_last_exactly_as_long_as_asked(fps: str, tmp_path: Path) -> None:
+    check_times(Fraction(fps), 9, tmp_path)
+
+
+@pytest.mark.parametrize(("fps", "count"), [("167/100", 900), ("121", 250)])
+def test_no_frame_is_lost_where_a_standard_rate_is_near(
+    fps: str, count: int, tmp_path: Path
+) -> None:
+    check_times(Fraction(fps), count, tmp_path)
+
+
+def check_times(fps: Fraction, count: int, folder: Path) -> None:
+    path = write(folder / "x.mp4", [flat(i % 60 * 1000) for i in range(count)], fps=fps)
     with av.open(str(path), "r") as container:
         stream = container.streams.video[0]
         times = [(f.pts or 0) * (f.time_base or 0) for f in container.decode(video=0)]
-        assert times == [i / fps for i in range(9)]
+        assert times == [i / fps for i in range(count)]
         assert stream.duration
         assert stream.time_base
-        assert stream.duration * stream.time_base == 9 / fps
+        assert stream.duration * stream.time_base == count / fps
         assert stream.average_rate == fps
 
 
@@ -325,6 +340,7 @@ def test_a_video_without_frames_is_refused(tmp_path: Path, no_leaks: None) -> No
         ("x.mp4", {"crf": 52}, "takes 1 .* to 51"),
         ("x.mov", {"codec": "prores", "crf": 18}, "no such setting"),
         ("x.mp4", {"fps": Fraction(0)}, "not a frame rate"),
+        ("x.mp4", {"codec": "av1", "fps": Fraction(300)}, "at most 240"),
         ("x.mp4", {"fps": Fraction(-25)}, "not a frame rate"),
     ],
 )
