@@ -22,7 +22,7 @@ from batman_cli.progress import Reporter
 from batman_cli.settings import EnhanceSettings, SimulateSettings
 from batman_cli.shipped import check_choice, list_models
 from batman_cli.stills import check_stills, stills_bytes, stills_folder, write_png
-from batman_cli.video import check_output, default_output
+from batman_cli.video import CLIP_SUFFIXES, check_output, default_output
 
 if TYPE_CHECKING:
     from batman_cli.pipeline import Result
@@ -138,7 +138,7 @@ def _outputs(command: EnhanceCommand) -> list[Path]:
     several, output = len(command.bursts) > 1, command.output
     if output is not None and not several and not output.is_dir():
         return [output]
-    if output is not None and not output.is_dir() and output.suffix:
+    if output is not None and not output.is_dir() and output.suffix.lower() in CLIP_SUFFIXES:
         what = f"{output} is one file for {len(command.bursts)} bursts"
         raise UsageError(what, fix="give -o a folder")
     videos = [default_output(burst, command.settings.codec) for burst in command.bursts]
@@ -197,6 +197,7 @@ def _check_results(
         output,
         settings.codec,
         crf=settings.crf,
+        fps=settings.fps,
         overwrite=settings.overwrite,
         frames=0,
         width=16,
@@ -204,7 +205,7 @@ def _check_results(
         look_only=look_only,
     )
     if settings.stills:
-        folder = stills_folder(output, burst)
+        folder = stills_folder(output, burst if burst.is_dir() else burst.parent)
         check_stills(folder, overwrite=settings.overwrite, look_only=look_only)
 
 

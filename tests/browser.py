@@ -91,6 +91,17 @@ class Page:
             at = {"type": kind, "x": x, "y": y, "button": "left", "buttons": buttons}
             self.call("Input.dispatchMouseEvent", **at, clickCount=1)
 
+    def drag(self, x: float, y: float, to_x: float, steps: int = 8) -> None:
+        """The left mouse button down, the pointer along a row of the window, and up."""
+        places = [x + (to_x - x) * step / steps for step in range(steps + 1)]
+        for kind, buttons, place in (
+            ("mousePressed", 1, x),
+            *(("mouseMoved", 1, place) for place in places),
+            ("mouseReleased", 0, to_x),
+        ):
+            at = {"type": kind, "x": place, "y": y, "button": "left", "buttons": buttons}
+            self.call("Input.dispatchMouseEvent", **at, clickCount=1)
+
     def screenshot(self) -> bytes:
         """A PNG file of the whole page."""
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)

@@ -242,6 +242,23 @@ def test_what_is_done_is_not_done_again(
     assert done == ["01 clstm", "02 clstm"]  # another checkpoint under the same name
 
 
+def test_names_need_not_be_text(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    pictures = photos(folder / "photos")
+    first = next(pictures.iterdir())
+    first.rename(first.with_stem(os.fsdecode(b"night \xe9")))
+    words_of = words(f"clstm={checkpoints['plain']}", tmp_path / "one", "--data", pictures)
+    assert call(*words_of).code == 0
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {"results", *REPORTS}
+    root = drv_tree(folder / "DRV")
+    words_of = words(f"clstm={checkpoints['plain']}", tmp_path / "two", "--data", root)
+    assert call(*words_of).code == 0
+    (result, *_) = (tmp_path / "two").glob("results/*/clstm*")
+    before = result.stat()
+    assert call(*words_of, "--resume").code == 0
+    assert result.stat() == before
+
+
 @pytest.mark.fault
 def test_a_killed_run_goes_on_where_it_was(checkpoints: Checkpoints, tmp_path: Path) -> None:
     pictures, folder = photos(tmp_path / "photos"), tmp_path / "report"

@@ -68,6 +68,8 @@ def test_the_slider_moves_by_keys_and_by_mouse(page: Page) -> None:
     page.click(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
     assert page.value(at) == "75%"
     assert page.value(f"{SCENE}.querySelector('input').value") == "75"
+    page.drag(box["x"] + 0.75 * box["width"], box["y"] + 9, box["x"] + 0.25 * box["width"])
+    assert page.value(at) == "25%"
 
 
 def test_the_edge_shows_the_left_picture_on_its_left(page: Page) -> None:

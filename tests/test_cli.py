@@ -128,6 +128,7 @@ def test_the_shell_completes(words: str, offered: list[str], without_torch: dict
         ("--fps -25", "fps"),
         ("--fps fast", "fps"),
         ("--fps 1/0", "fps"),
+        ("--codec av1 --fps 300", "240"),
         ("--codec vp9", "codec"),
         ("--crf 99", "crf"),
         ("--codec ffv1 --crf 20", "crf"),

@@ -204,14 +204,33 @@ def test_one_raw_file_is_a_burst(
     assert probe(shot.with_suffix(".mp4")).frames == 1
 
 
+@pytest.mark.parametrize("fps", ["30000/1001", "29.97002997"])
 def test_the_frame_rate_is_exact(
-    new_burst: NewBurst, checkpoints: Checkpoints, tmp_path: Path
+    fps: str, new_burst: NewBurst, checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
-    ran = call(
-        "enhance", new_burst(), "-o", tmp_path / "x.mp4", "--fps", "30000/1001", *tiny(checkpoints)
-    )
+    ran = call("enhance", new_burst(), "-o", tmp_path / "x.mp4", "--fps", fps, *tiny(checkpoints))
     assert ran.code == 0
     assert probe(tmp_path / "x.mp4").fps == Fraction(30000, 1001)
+
+
+def test_a_new_folder_may_have_a_dot_in_its_name(
+    new_burst: NewBurst, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    bursts = [new_burst(1, name=name) for name in ("one", "two")]
+    ran = call("enhance", *bursts, "-o", tmp_path / "2026.11.28", *tiny(checkpoints))
+    assert ran.code == 0, ran.err
+    assert names(tmp_path / "2026.11.28") == ["one.mp4", "two.mp4"]
+
+
+def test_stills_of_one_raw_file_may_lie_beside_its_burst(
+    new_burst: NewBurst, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    burst = new_burst(1)
+    video = tmp_path / f"{burst.name}.mp4"
+    words = ("-o", video, "--stills", "png", *tiny(checkpoints))
+    ran = call("enhance", burst / "00001.ARW", *words)
+    assert ran.code == 0, ran.err
+    assert len(list((tmp_path / f"{burst.name}_stills").iterdir())) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

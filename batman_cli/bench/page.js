@@ -32,6 +32,8 @@ for (const article of document.querySelectorAll(".scene")) {
     stage.setPointerCapture(event.pointerId);
     drag(event);
   });
+  // A browser would begin to drag the picture itself, and tell of no more moves.
+  stage.addEventListener("dragstart", (event) => event.preventDefault());
   stage.addEventListener("pointermove", (event) => {
     if (event.buttons) drag(event);
   });

@@ -162,7 +162,8 @@ def write_whole(path: Path, text: str) -> None:
     part = hidden(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
+        # Names of files need not be text; what is not, JSON reads back as it was.
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
         put_in_place(part, path, overwrite=True)
     except OSError as error:
         fix = "Free some space on that disk, then go on with --resume."
