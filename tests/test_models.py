@@ -14,7 +14,7 @@ from batman_cli.models import Clstm, Cnn3d, Net, State, build
 from batman_cli.models.align import find_flow
 from batman_cli.models.blocks import activate, signed_sqrt, square, view_of
 from batman_cli.models.fusion import Average, merge, single
-from batman_cli.models.grid import enlarged, mean_green, shrunk, warped
+from batman_cli.models.grid import box_inside, enlarged, mean_green, shrunk, warped
 from batman_cli.models.wiener import wiener
 from batman_cli.weights import load_network, save
 
@@ -247,6 +247,29 @@ def test_static_scene_averages_as_one_over_n() -> None:
     average = averaged(noisy(clean, 12, 2))
     assert float(average.variance.mean()) < 0.0015  # 0.00083 would be ideal, 0.01 is one frame
     assert float((average.mean - clean).square().mean()) < 0.0015
+
+
+def test_a_static_scene_averages_at_the_border_too() -> None:
+    """A mean over fewer samples is noisier, and that is no change."""
+    torch.manual_seed(1)
+    noise, level = torch.tensor([[0.0], [1e-4]]).repeat(16, 1, 4), 0.2
+    average = single(level + 0.01 * torch.randn(16, 4, 32, 48), noise)
+    for _ in range(19):
+        average, _ = merge(single(level + 0.01 * torch.randn(16, 4, 32, 48), noise), average)
+    variance = (average.mean - level).square().mean((0, 1)) / 1e-4
+    rows, columns = variance[:, 4:-4].mean(1), variance[4:-4].mean(0)
+    for edge in (rows[0], rows[1], rows[-1], columns[0], columns[-1]):
+        assert float(edge) < 1.25 * float(variance[4:-4, 4:-4].mean())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 9), (5, 5), (16, 11)])
+def test_means_of_what_is_inside(shape: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *shape)
+    mean, count = box_inside(x, 2)
+    expected = functional.avg_pool2d(x, 5, 1, 2, count_include_pad=False)
+    torch.testing.assert_close(mean, expected, rtol=1e-5, atol=1e-6)
+    ones = functional.avg_pool2d(torch.ones(1, 1, *shape), 5, 1, 2) * 25
+    torch.testing.assert_close(count, ones[0, 0])
 
 
 def test_a_cut_starts_the_average_anew() -> None:

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from batman_cli.models.align import find_flow
-from batman_cli.models.grid import box, warped
+from batman_cli.models.grid import box, box_inside, warped
 
 RADIUS = 2  # samples; change is judged by means over 5x5
-BOX_SAMPLES = (2 * RADIUS + 1) ** 2
 # Each test: how many variances are still noise, and how sharply that ends.
 BRIGHTNESS_THRESHOLD, BRIGHTNESS_STEEPNESS = 5.0, 1.5
 COLOUR_THRESHOLD, COLOUR_STEEPNESS = 4.5, 3.0
@@ -66,10 +65,12 @@ def _same(difference: Tensor, variance: Tensor) -> Tensor:
     Two tests: of the mean of all planes, which has the least noise, and of each plane, which sees a
     change of colour at equal brightness.
     """
-    allowed = CORRELATION / BOX_SAMPLES
-    brightness = box(difference.mean(1, keepdim=True), RADIUS) ** 2
+    # At the border a mean with repeated samples would be noisier than so many samples make it.
+    change, samples = box_inside(difference, RADIUS)
+    allowed = CORRELATION / samples
+    brightness = change.mean(1, keepdim=True) ** 2
     brightness = box(brightness / (variance.mean(1, keepdim=True) / 4 * allowed), RADIUS)
-    colour = box(difference, RADIUS) ** 2 / (variance * allowed)
+    colour = change**2 / (variance * allowed)
     colour = box(colour.mean(1, keepdim=True), RADIUS)
     same = torch.sigmoid(BRIGHTNESS_STEEPNESS * (BRIGHTNESS_THRESHOLD - brightness))
     same = same * torch.sigmoid(COLOUR_STEEPNESS * (COLOUR_THRESHOLD - colour))

@@ -12,16 +12,36 @@ def box(x: Tensor, radius: int) -> Tensor:
     avg_pool2d; on a GPU by that, which is two kernels instead of some forty.
     """
     side = 2 * radius + 1
-    total = functional.pad(x, (radius,) * 4, mode="replicate")
+    padded = functional.pad(x, (radius,) * 4, mode="replicate")
     if x.device.type != "cpu":
-        return functional.avg_pool2d(functional.avg_pool2d(total, (1, side), 1), (side, 1), 1)
+        return functional.avg_pool2d(functional.avg_pool2d(padded, (1, side), 1), (side, 1), 1)
+    return _sums(padded, side).div_(side**2)
+
+
+def box_inside(x: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Mean over those of (2 radius + 1) squared that lie inside, and how many they are, (h, w)."""
+    side = 2 * radius + 1
+    spans = [torch.ones(length, device=x.device, dtype=x.dtype) for length in x.shape[-2:]]
+    spans = [
+        functional.avg_pool1d(span[None], side, 1, radius)[0].mul_(side).round_() for span in spans
+    ]
+    count = torch.outer(*spans)
+    if x.device.type != "cpu":
+        rows = functional.avg_pool2d(x, (1, side), 1, (0, radius))
+        return functional.avg_pool2d(rows, (side, 1), 1, (radius, 0)) * (side**2 / count), count
+    return _sums(functional.pad(x, (radius,) * 4), side) / count, count
+
+
+def _sums(padded: Tensor, side: int) -> Tensor:
+    """Sums over side x side, without a border: each side of `padded` gets side - 1 shorter."""
+    total = padded
     for axis in (-1, -2):
-        length = x.shape[axis]
+        length = padded.shape[axis] - side + 1
         shifted = [total.narrow(axis, shift, length) for shift in range(side)]
         total = shifted[0] + shifted[1]
         for picture in shifted[2:]:
             total = total.add_(picture)
-    return total.div_(side**2)
+    return total
 
 
 def shrunk(x: Tensor, factor: int = 2) -> Tensor:
