@@ -107,18 +107,17 @@ def _sharp(
     gain: of the planes, for a white light to have one height in all.
     """
     level = np.maximum(mean[found] - height[found], 0)
-    sigma = np.sqrt(noise.shot * level + noise.read) * gain[found.plane]
+    sigma = np.sqrt(noise.shot * level + noise.read)  # of each plane's samples there, times `gain`
     limit = SPREAD * height[found] * gain[found.plane]
 
     direct = [move for move in _RING if 0 in move]
     own = mean[_around(found, mean.shape, direct)].mean(0)
     own = (own - mean[_around(found, mean.shape, _OUTER)].mean(0)) * gain[found.plane]
-    next_, corner = (
-        np.abs(height[places] * gain[places.plane]).mean(0)
-        for places in _in_mosaic(found, mean.shape)
-    )
-    others = np.maximum(next_, corner)
-    return (others < limit + NOISY * sigma) & (own < limit + NOISY_OWN * sigma)
+    quiet = own < limit + NOISY_OWN * sigma * gain[found.plane]
+    for places in _in_mosaic(found, mean.shape):
+        others = np.abs(height[places] * gain[places.plane]).mean(0)
+        quiet &= others < limit + NOISY * sigma * gain[places.plane].mean(0)
+    return quiet
 
 
 def _mean_of_ring(samples: NDArray[np.float32]) -> NDArray[np.float32]:

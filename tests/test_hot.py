@@ -56,6 +56,18 @@ def test_a_lone_bright_sample_is_found_and_becomes_the_mean_of_its_neighbours(
     assert np.array_equal(replaced, mean)
 
 
+@pytest.mark.parametrize("balance", [(1.0, 1.0, 1.0), BALANCE, (1.0, 1.3, 4.5), (1.0, 1.0, 6.0)])
+def test_strong_white_balance_hides_none(balance: tuple[float, float, float]) -> None:
+    """Candle light: the noise of blue, amplified, must not count as light beside a red pixel."""
+    for plane in range(4):
+        mean = noisy(plane)
+        rows, columns = np.mgrid[4:36:8, 4:46:8]
+        mean[plane, rows, columns] += 12 * SIGMA
+        hot = find_hot_pixels(mean, NOISE, balance)
+        assert (np.array(hot.places.plane) == plane).all()
+        assert len(hot) >= 0.9 * rows.size
+
+
 def test_of_hot_pixels_beside_each_other_in_the_mosaic_none_repairs_another() -> None:
     """Two samples apart in one plane each is the other's neighbour of a neighbour."""
     mean = noisy()
@@ -142,7 +154,7 @@ def test_those_of_a_simulated_sensor_are_found_and_hardly_any_other(
     found = set(np.ravel_multi_index(hot.places, (4, 128, 192)).tolist())
     assert len(true) >= 20
     assert len(found & true) >= 0.85 * len(true)
-    assert len(found - true) <= (3 if motion == "static" else 0)
+    assert len(found - true) <= (4 if motion == "static" else 0)
 
 
 def test_a_burst_without_hot_pixels_is_read_as_it_is(tmp_path: Path) -> None:
