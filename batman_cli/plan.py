@@ -145,15 +145,15 @@ def _commonest_exposure(shots: Sequence[ShotInfo]) -> list[ShotInfo]:
     return max(groups.values(), key=len)
 
 
-def _exposed_alike(shot: ShotInfo, other: ShotInfo) -> bool:
-    """Whether ISO and exposure time are the same, as closely as in one bin."""
+def exposed_alike(shot: ShotInfo, other: ShotInfo) -> bool:
+    """Whether ISO and exposure time are the same, but for how exactly they are stated."""
     pairs = ((shot.iso, other.iso), (shot.exposure_s, other.exposure_s))
     return all(a == b or (a and b and abs(math.log2(a / b)) < ALIKE_EV) for a, b in pairs)
 
 
 def _neighbours(shots: Sequence[ShotInfo], metered: ShotInfo) -> list[tuple[ShotInfo, ShotInfo]]:
     """Pairs with the exposure of `metered` that follow each other as closely as any of them."""
-    places = [place for place, shot in enumerate(shots) if _exposed_alike(shot, metered)]
+    places = [place for place, shot in enumerate(shots) if exposed_alike(shot, metered)]
     nearest = min((after - before for before, after in pairwise(places)), default=0)
     return [(shots[a], shots[b]) for a, b in pairwise(places) if b - a == nearest]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -456,6 +457,21 @@ def test_a_scene_that_cannot_be_used_is_named_or_stops_all(
     with pytest.raises(BadInput) as caught:
         prepared(dataset, cache=cache, on_bad="stop")
     assert str(caught.value).startswith(told)
+
+
+def test_shots_that_state_their_exposure_too_exactly_are_all_used(
+    dataset: Path, cache: Path
+) -> None:
+    for number, shot in enumerate(sorted((dataset / "short" / "0001").iterdir())):
+        content = shot.read_bytes()
+        stated = struct.pack("<II", 1, 50)  # Exif: ExposureTime, a fraction
+        assert content.count(stated) == 1
+        other = struct.pack("<II", 20_000 + 20 * (number % 3), 1_000_000)
+        shot.write_bytes(content.replace(stated, other))
+    library = prepared(dataset, cache=cache, on_bad="stop")
+    scene = library.training[0]
+    assert isinstance(scene, DrvScene)
+    assert len(np.load(scene.planes, mmap_mode="r")) == SHOTS
 
 
 def test_bad_shots_are_left_out_and_named_each_time(dataset: Path, cache: Path) -> None:

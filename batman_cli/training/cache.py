@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from batman_cli.errors import BadInput, OutputError
 from batman_cli.output import reason, sync
 
-VERSION = 3  # of what entries hold; with another one all is decoded again
+VERSION = 4  # of what entries hold; with another one all is decoded again
 DECODES = 4  # sources decoded side by side at most; a burst of 20 MP takes 0.6 to 1.2 GB by its bin
 FACTS = "facts.json"
 

@@ -71,10 +71,10 @@ def _judge(network: Net, stock: Stock, number: int, size: int, crew: Crew) -> _J
     rgb, _ = pictures_of(network, planes, noise, bf16=crew.device.bf16)
     pictures = develop(registered(torch.cat(rgb).cpu(), burst.bin), burst.matrix)
     references = burst.reference.clamp(0, 1)
-    plain = develop(bilinear_demosaic(burst.planes[FIFTH][None])[0], burst.matrix)
+    plain = registered(bilinear_demosaic(burst.planes[FIFTH][None]), burst.bin)[0]
     return _Judged(
         min(psnr(pictures[FIFTH], references[FIFTH]), PERFECT),
         ssim(pictures[FIFTH], references[FIFTH]),
         min(tpsnr(pictures), PERFECT) if still else math.nan,
-        Strip(plain, pictures[FIFTH], references[FIFTH]),
+        Strip(develop(plain, burst.matrix), pictures[FIFTH], references[FIFTH]),
     )
