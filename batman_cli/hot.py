@@ -18,7 +18,7 @@ LONE = 0.5  # share of this height that the highest neighbour reaches at most
 # in standard deviations; absolute for other colours, for texture goes both ways. Of a light that
 # the lens has spread over 2 pixels (full width at half maximum) the next pixels have half, if their
 # colour sees it, those at the corners a quarter, the next of its own colour 0.06.
-SPREAD, NOISY, NOISY_OWN = 0.05, 1.55, 1.4
+SPREAD, NOISY, NOISY_OWN = 0.05, 1.25, 1.4
 RING = 8  # neighbours of a sample in its plane
 FARTHEST = 2  # samples that are looked at around it
 

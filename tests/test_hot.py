@@ -62,10 +62,10 @@ def test_strong_white_balance_hides_none(balance: tuple[float, float, float]) ->
     for plane in range(4):
         mean = noisy(plane)
         rows, columns = np.mgrid[4:36:8, 4:46:8]
-        mean[plane, rows, columns] += 12 * SIGMA
+        mean[plane, rows, columns] += 20 * SIGMA
         hot = find_hot_pixels(mean, NOISE, balance)
         assert (np.array(hot.places.plane) == plane).all()
-        assert len(hot) >= 0.9 * rows.size
+        assert len(hot) >= 0.75 * rows.size
 
 
 def test_of_hot_pixels_beside_each_other_in_the_mosaic_none_repairs_another() -> None:
@@ -154,7 +154,7 @@ def test_those_of_a_simulated_sensor_are_found_and_hardly_any_other(
     found = set(np.ravel_multi_index(hot.places, (4, 128, 192)).tolist())
     assert len(true) >= 20
     assert len(found & true) >= 0.85 * len(true)
-    assert len(found - true) <= (4 if motion == "static" else 0)
+    assert len(found - true) <= (3 if motion == "static" else 0)
 
 
 def test_a_burst_without_hot_pixels_is_read_as_it_is(tmp_path: Path) -> None:
