@@ -85,8 +85,8 @@ def run_simulate(
     pictures: Sequence[Path], output: Path, settings: SimulateSettings, reporter: Reporter
 ) -> None:
     """Scenes from photos and clips."""
+    from batman_cli.pictures import Sources
     from batman_cli.simulate.run import simulate
-    from batman_cli.simulate.sources import Sources
 
     sources = Sources(pictures, settings.frames)
     with (

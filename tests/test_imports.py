@@ -15,14 +15,14 @@ PACKAGE = Path(__file__).parents[1] / "batman_cli"
 LAYERS = (
     ("errors", ""),  # "" is batman_cli/__init__.py: the version
     ("settings", "device"),
-    ("black", "tiff", "damage", "quiet", "color", "rawfile", "raw"),
+    ("black", "tiff", "damage", "quiet", "color", "container", "rawfile", "raw"),
     ("pack", "amplify", "noise", "hot"),
     ("develop", "metrics", "tiles", "simulate"),
     ("timeline", "burst", "models", "ffmpeg", "codecs", "output", "video", "stills", "progress"),
     ("shipped",),
     ("weights",),
     ("infer",),
-    ("plan", "ahead", "pipeline", "training"),
+    ("plan", "ahead", "pictures", "pipeline", "training"),
     ("bench",),
     ("commands", "doctor", "options", "ending"),
     ("cli_train", "cli_bench"),

@@ -14,10 +14,10 @@ from conftest import FORMATS, NewBurst, photo
 from numpy.typing import NDArray
 from running import call, contents, names
 
+from batman_cli import pictures
 from batman_cli.pack import bin_planes, pack
 from batman_cli.raw import read_developed, read_info, read_mosaic
 from batman_cli.settings import SimulateSettings
-from batman_cli.simulate import sources
 from batman_cli.simulate.run import clean_views, simulate
 from batman_cli.stills import read_image, write_png
 from batman_cli.video import VideoWriter
@@ -283,7 +283,7 @@ def test_a_picture_is_read_when_it_is_its_turn(
         made.append(len(list(out.glob("short/*"))))
         return read_image(path)
 
-    monkeypatch.setattr(sources, "read_image", watched)
+    monkeypatch.setattr(pictures, "read_image", watched)
     assert call("simulate", *[picture] * 3, "-o", out, "--frames", "2", *SIZE).code == 0
     assert made == [0, 0, 0, 0, 1, 2]
 

@@ -32,7 +32,6 @@ from batman_cli.simulate.camera import (
 )
 from batman_cli.simulate.dng import write_dng
 from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to_linear, views
-from batman_cli.simulate.sources import Source
 from batman_cli.simulate.tiff_writer import MOVING, SOFTWARE, Exposure
 
 LARGEST_SIZE = (768, 512)  # pixels; default limit of width and height
@@ -47,6 +46,7 @@ FIRST_SHOT = datetime.datetime(2024, 1, 1, 20, 0, 0)
 LISTS = ("train",) * 6 + ("val",) + ("test",) * 3
 
 FileFormat = Literal["arw", "arw-uncompressed", "dng"]
+Source = NDArray[np.uint8]  # (T, H, W, 3) sRGB; a photo has one frame
 
 
 @dataclass(frozen=True)

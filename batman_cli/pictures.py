@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from batman_cli.simulate.run import Source
 from batman_cli.stills import read_image
 from batman_cli.video import CLIP_SUFFIXES, read_clip
-
-Source = NDArray[np.uint8]  # (T, H, W, 3) sRGB; a photo has one frame
 
 
 @dataclass(frozen=True)
