@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from running import call, contents, names
 
 from batman_cli import pictures
+from batman_cli.errors import OutputError
 from batman_cli.pack import bin_planes, pack
 from batman_cli.raw import read_developed, read_info, read_mosaic
 from batman_cli.settings import SimulateSettings
@@ -271,6 +272,25 @@ def test_what_ends_early_leaves_whole_scenes_and_their_lists(tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "short").iterdir()] == ["0001"]
     lists = [(tmp_path / f"{kind}_list.txt").read_text() for kind in ("train", "val", "test")]
     assert lists == ["0001\n", "", ""]
+
+
+@pytest.mark.parametrize("kind", ["short", "long"])
+def test_a_scene_that_another_call_makes_meanwhile_stays(kind: str, tmp_path: Path) -> None:
+    class Overtaken:
+        def __init__(self) -> None:
+            self.turns = count()
+
+        def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+            if next(self.turns):  # the second time through
+                (tmp_path / kind / "0001").mkdir(parents=True)
+                (tmp_path / kind / "0001" / "00001.ARW").write_text("another's")
+            yield photo(140, 180, 1)[None]
+
+    with pytest.raises(OutputError):
+        simulate(Overtaken(), tmp_path, SimulateSettings(frames=2, width=96, height=64))
+    assert names(tmp_path / kind / "0001") == ["00001.ARW"]
+    other = {"short": "long", "long": "short"}[kind]
+    assert not (tmp_path / other / "0001").exists()
 
 
 def test_a_picture_is_read_when_it_is_its_turn(

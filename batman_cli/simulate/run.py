@@ -150,13 +150,15 @@ def _simulate_scene(
     width, height = _size(source, settings)
     scene = _scene(_shrunk(source, width, height), width, height, settings, generator)
     short, long = out / "short" / name, out / "long" / name
+    made: list[Path] = []
     try:
-        short.mkdir(parents=True)
-        long.mkdir(parents=True)
+        for folder in (short, long):
+            folder.mkdir(parents=True)
+            made.append(folder)  # one that another call has made meanwhile is not ours to remove
         _write_scene(scene, short, long, settings, generator, on_shot)
     except BaseException:  # an interrupted scene must not look like a whole one
-        shutil.rmtree(short, ignore_errors=True)
-        shutil.rmtree(long, ignore_errors=True)
+        for folder in made:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     return SimulatedScene(short, long, (width, height))
 
