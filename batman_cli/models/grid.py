@@ -21,14 +21,13 @@ def box(x: Tensor, radius: int) -> Tensor:
 def box_inside(x: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """Mean over those of (2 radius + 1) squared that lie inside, and how many they are, (h, w)."""
     side = 2 * radius + 1
-    spans = [torch.ones(length, device=x.device, dtype=x.dtype) for length in x.shape[-2:]]
-    spans = [
-        functional.avg_pool1d(span[None], side, 1, radius)[0].mul_(side).round_() for span in spans
-    ]
-    count = torch.outer(*spans)
+    places = [torch.arange(length, device=x.device, dtype=x.dtype) for length in x.shape[-2:]]
+    rows, columns = (n.clamp(max=radius) + n.flip(0).clamp(max=radius) + 1 for n in places)
+    count = torch.outer(rows, columns)
     if x.device.type != "cpu":
-        rows = functional.avg_pool2d(x, (1, side), 1, (0, radius))
-        return functional.avg_pool2d(rows, (side, 1), 1, (radius, 0)) * (side**2 / count), count
+        across = functional.avg_pool2d(x, (1, side), 1, (0, radius), count_include_pad=False)
+        mean = functional.avg_pool2d(across, (side, 1), 1, (radius, 0), count_include_pad=False)
+        return mean, count
     return _sums(functional.pad(x, (radius,) * 4), side) / count, count
 
 
