@@ -61,8 +61,9 @@ class Loop:
         if not position.before:
             position.before = self._validated()
             self._save()
-        if position.step and position.validated != position.step:
-            self._keep()  # what a signal left undone
+        if position.validated != position.step and self._validation_due():  # a signal left it out
+            self._validate()
+            self._save()
         if self._over(self._share(position.seconds)):
             longer = "more --steps or --minutes"
             more = "a larger patience by --config" if self._tired() else longer
@@ -123,11 +124,15 @@ class Loop:
 
     def _keep(self) -> None:
         """Validates and saves where it is time."""
-        settings, position = self.settings, self.run.position
-        if position.step % settings.validate_every == 0:
+        due = self._validation_due()
+        if due:
             self._validate()
-        if position.step % settings.save_every == 0 or position.step % settings.validate_every == 0:
+        if due or self.run.position.step % self.settings.save_every == 0:
             self._save()
+
+    def _validation_due(self) -> bool:
+        step = self.run.position.step
+        return step > 0 and step % self.settings.validate_every == 0
 
     def _over(self, share: float) -> bool:
         return share >= 1 or self.run.position.step >= self.settings.steps or self._tired()
