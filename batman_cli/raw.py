@@ -12,6 +12,7 @@ import numpy as np
 import rawpy
 from numpy.typing import NDArray
 
+from batman_cli.bayer import BayerArea, bayer_area
 from batman_cli.black import CellLevels
 from batman_cli.color import color_matrix, white_balance
 from batman_cli.damage import constant_rows, contradicts_levels, damaged_arw2
@@ -37,7 +38,6 @@ RAW_SUFFIXES = frozenset({
 })  # fmt: skip
 MAX_PIXELS = 400_000_000  # LibRaw's own limit lies at 2 GiB; the largest cameras have 151 Mpx
 FIRST_YEAR = 1990  # digital cameras did not date pictures before; LibRaw gives 1970 for none
-PADDING = 64  # px; a wider difference of visible area and camera crop is not picture, see _picture
 
 # LibRaw's flip is bit 0: mirror columns, bit 1: mirror rows, bit 2: swap rows and columns.
 _ROTATION_OF_FLIP = (0, 0, 3, 3, 5, 5, 6, 6)
@@ -85,16 +85,6 @@ class Mosaic:
     info: ShotInfo
 
 
-@dataclass(frozen=True)
-class _Window:
-    """The mosaic's place in LibRaw's raw image, and the CFA's phase there."""
-
-    rows: slice
-    columns: slice
-    cell: NDArray[np.uint8]  # (2, 2) colour index of R G1 / G2 B; the second green may be 3
-    pattern: str
-
-
 def read_info(path: Path) -> ShotInfo:
     """Facts of a raw file, checked as far as its header allows. Raises BadShot.
 
@@ -104,17 +94,17 @@ def read_info(path: Path) -> ShotInfo:
     info = _info_of_head(path)
     if info is None:
         with _opened(path) as (raw, file):
-            info = _describe(raw, file, _window(raw, raw.sizes, path))
+            info = _describe(raw, file, bayer_area(raw, raw.sizes, path))
     return info
 
 
 def read_mosaic(path: Path) -> Mosaic:
     """Decoded and checked mosaic of a raw file. Raises BadShot, also for damaged pixel data."""
     with _opened(path) as (raw, file):
-        window = _window(raw, raw.sizes, path)
-        info = _describe(raw, file, window)
+        area = bayer_area(raw, raw.sizes, path)
+        info = _describe(raw, file, area)
         # A copy, for LibRaw frees its picture on closing: a view would read freed memory.
-        data = raw.raw_image[window.rows, window.columns].copy()
+        data = raw.raw_image[area.rows, area.columns].copy()
     why = (
         damaged_arw2(file.content, file.tiff.images)
         or constant_rows(data, info.black, info.white)
@@ -133,7 +123,7 @@ def read_developed(path: Path) -> NDArray[np.uint16]:
     """
     red, green, blue = read_mosaic(path).info.white_balance  # the check for damage comes with it
     with _opened(path) as (raw, _):
-        sizes, window = raw.sizes, _window(raw, raw.sizes, path)
+        sizes, area = raw.sizes, bayer_area(raw, raw.sizes, path)
         picture = raw.postprocess(
             user_wb=[red, green, blue, green],  # rawpy guesses one where the file states none
             no_auto_bright=True,
@@ -144,9 +134,9 @@ def read_developed(path: Path) -> NDArray[np.uint16]:
         )
     if picture.shape != (sizes.height, sizes.width, 3):
         refuse(path, f"LibRaw develops it to {picture.shape}, not to its visible area", "")
-    top, left = window.rows.start - sizes.top_margin, window.columns.start - sizes.left_margin
-    height = window.rows.stop - window.rows.start
-    width = window.columns.stop - window.columns.start
+    top, left = area.rows.start - sizes.top_margin, area.columns.start - sizes.left_margin
+    height = area.rows.stop - area.rows.start
+    width = area.columns.stop - area.columns.start
     return picture[top : top + height, left : left + width].astype(np.uint16, copy=False)
 
 
@@ -208,70 +198,14 @@ def _info_of_head(path: Path) -> ShotInfo | None:
             if sizes.raw_width * sizes.raw_height > MAX_PIXELS:
                 return None
             raw.unpack()
-            return _describe(raw, file, _window(raw, sizes, path))
+            return _describe(raw, file, bayer_area(raw, sizes, path))
     except (*_RAWPY_ERRORS, MemoryError, BadShot):
         return None
 
 
-def _window(raw: rawpy.RawPy, sizes: rawpy.ImageSizes, path: Path) -> _Window:
-    """The part of the picture that starts on red and has even sides. Raises BadShot.
-
-    sizes: of the whole file, which may be higher than what `raw` decoded.
-    """
-    cells = raw.raw_pattern
-    if cells is None:
-        refuse(path, "not a Bayer mosaic but full colours per pixel (linear DNG, sRAW, Foveon)", "")
-    desc = raw.color_desc.decode("ascii", "replace")
-    if cells.shape != (2, 2):
-        kind = {1: "monochrome", 6: "X-Trans"}.get(len(cells), f"a {len(cells)} x {len(cells)} CFA")
-        refuse(path, f"not a Bayer mosaic: {kind}", "")
-    if abs(sizes.pixel_aspect - 1) > 0.01:
-        refuse(path, f"its pixels are not square (aspect {sizes.pixel_aspect:.3g})", "")
-    # Index of each position of the visible area's first cell; raw_pattern counts from the margins.
-    visible = np.roll(cells, (-sizes.top_margin, -sizes.left_margin), axis=(0, 1))
-    pattern = "".join(desc[index] if index < len(desc) else "?" for index in visible.flat)
-    if pattern not in ("RGGB", "GRBG", "GBRG", "BGGR"):
-        refuse(path, f"not a Bayer mosaic: its colours are {pattern}", "")
-    top, left, height, width = _picture(sizes)
-    red_row, red_column = divmod(pattern.index("R"), 2)
-    down = (sizes.top_margin + red_row - top) % 2
-    right = (sizes.left_margin + red_column - left) % 2
-    height, width = (height - down) & ~1, (width - right) & ~1
-    if height < 2 or width < 2:
-        refuse(path, "it has no pixels")
-    top, left = top + down, left + right
-    return _Window(
-        rows=slice(top, top + height),
-        columns=slice(left, left + width),
-        cell=np.roll(visible, (-red_row, -red_column), axis=(0, 1)),
-        pattern=pattern,
-    )
-
-
-def _picture(sizes: rawpy.ImageSizes) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the picture in the raw image.
-
-    That is LibRaw's visible area. Only where the camera's own crop is much smaller (lossless Sony
-    files are padded to whole tiles; pictures framed in another aspect) the crop is taken.
-    """
-    top, left, height, width = sizes.top_margin, sizes.left_margin, sizes.height, sizes.width
-    crop_top, crop_left = sizes.crop_top_margin, sizes.crop_left_margin
-    crop_height, crop_width = sizes.crop_height, sizes.crop_width
-    inside = (
-        crop_left >= left
-        and crop_top >= top
-        and crop_left + crop_width <= left + width
-        and crop_top + crop_height <= top + height
-    )
-    plausible = 2 * crop_width >= width and 2 * crop_height >= height
-    if inside and plausible and max(width - crop_width, height - crop_height) > PADDING:
-        return crop_top, crop_left, crop_height, crop_width
-    return top, left, height, width
-
-
-def _describe(raw: rawpy.RawPy, file: RawFile, window: _Window) -> ShotInfo:
+def _describe(raw: rawpy.RawPy, file: RawFile, area: BayerArea) -> ShotInfo:
     """Everything ShotInfo holds. Raises BadShot for levels that make no sense."""
-    black, white = _black(raw, file, window), float(raw.white_level)
+    black, white = _black(raw, file, area), float(raw.white_level)
     if white <= max(black):
         refuse(file.path, f"its white level {white:g} is not above black {max(black):g}")
     balance, balance_source = white_balance(raw.camera_whitebalance, raw.daylight_whitebalance)
@@ -284,9 +218,9 @@ def _describe(raw: rawpy.RawPy, file: RawFile, window: _Window) -> ShotInfo:
     return ShotInfo(
         path=file.path,
         camera=file.tiff.camera,
-        width=window.columns.stop - window.columns.start,
-        height=window.rows.stop - window.rows.start,
-        pattern=window.pattern,
+        width=area.columns.stop - area.columns.start,
+        height=area.rows.stop - area.rows.start,
+        pattern=area.pattern,
         black=black,
         white=white,
         white_balance=balance,
@@ -303,11 +237,11 @@ def _describe(raw: rawpy.RawPy, file: RawFile, window: _Window) -> ShotInfo:
     )
 
 
-def _black(raw: rawpy.RawPy, file: RawFile, window: _Window) -> CellLevels:
+def _black(raw: rawpy.RawPy, file: RawFile, area: BayerArea) -> CellLevels:
     """Black of the mosaic's cell: as the file states it, for LibRaw's levels are whole numbers."""
-    r, g1, g2, b = (float(raw.black_level_per_channel[index]) for index in window.cell.flat)
+    r, g1, g2, b = (float(raw.black_level_per_channel[index]) for index in area.cell.flat)
     stated = largest(file.tiff.images).black if file.tiff.images else None
-    top, left = window.rows.start, window.columns.start
+    top, left = area.rows.start, area.columns.start
     return stated.at(top, left, decoded=(r, g1, g2, b)) if stated else (r, g1, g2, b)
 
 

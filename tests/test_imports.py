@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "batman_cli"
 LAYERS = (
     ("errors", ""),  # "" is batman_cli/__init__.py: the version
     ("settings", "device"),
-    ("black", "tiff", "damage", "quiet", "color", "container", "rawfile", "raw"),
+    ("black", "tiff", "damage", "quiet", "color", "container", "rawfile", "bayer", "raw"),
     ("pack", "amplify", "noise", "hot"),
     ("develop", "metrics", "tiles", "simulate"),
     ("timeline", "burst", "models", "ffmpeg", "codecs", "output", "video", "stills", "progress"),
