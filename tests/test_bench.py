@@ -32,7 +32,7 @@ from batman_cli import enhance_frames
 from batman_cli.bench import data, run
 from batman_cli.bench.data import Scene, find_scenes
 from batman_cli.bench.measure import measure
-from batman_cli.bench.plot import Point, alone, scatter
+from batman_cli.bench.plot import LETTER, Point, alone, scatter
 from batman_cli.bench.scene import FIFTH, Ready, prepare
 from batman_cli.bench.scores import Scores, graded
 from batman_cli.bench.store import REPORTS
@@ -327,6 +327,33 @@ def test_a_plot_has_all_systems_and_joins_the_best() -> None:
     ends = level.get("y1"), level.get("y2")
     assert ends[0] == ends[1]
     assert float(circles["#222"][1] or 0) < float(ends[0] or 0) < float(circles["#111"][1] or 0)
+
+
+def test_a_label_is_nearest_to_its_own_point() -> None:
+    points = [
+        Point("3D-CNN (report)", "#111", 453, 22.8),
+        Point("KPN + rawpy", "#222", 777, 22.4),
+        Point("CLSTM (report)", "#333", 431, 22.1),
+        Point("a name at the left end", "#444", 50, 22.5),
+        Point("input", "#555", math.nan, 13.5),
+    ]
+    drawing = ET.fromstring(alone(scatter("work", "quality", points)))
+    svg = "{http://www.w3.org/2000/svg}"
+    texts = {text.text: text for text in drawing.iter(f"{svg}text")}
+    places = {
+        circle.get("fill"): (float(circle.get("cx") or 0), float(circle.get("cy") or 0))
+        for circle in drawing.iter(f"{svg}circle")
+    }
+    for point in points[:-1]:
+        text = texts[point.label]
+        x, row = float(text.get("x") or 0), float(text.get("y") or 0)
+        width = LETTER * len(point.label)
+        left = x - width * {"start": 0, "middle": 0.5, "end": 1}[text.get("text-anchor") or ""]
+        gaps = {
+            colour: math.hypot(max(left - across, across - left - width, 0), row - 4 - down)
+            for colour, (across, down) in places.items()
+        }
+        assert min(gaps, key=gaps.__getitem__) == point.colour
 
 
 def test_no_plot_is_written_where_nothing_can_be_drawn() -> None:

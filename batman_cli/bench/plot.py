@@ -199,26 +199,31 @@ def _round_values(low: float, high: float) -> list[float]:
 
 
 def _label(text: str, across: float, down: float, taken: list[tuple[float, float, float]]) -> str:
-    """A label right or left of its point, else below; inside the drawing, and over no other."""
+    """A label beside its point, or above or below, as near as it is free and inside the drawing.
+
+    `taken` has the left end, right end and row of points and labels, and is given this one's.
+    """
     width = LETTER * len(text)
-    sides = [
-        (left, x, anchor)
-        for left, x, anchor in (
-            (across + 9, across + 9, "start"),
-            (across - 9 - width, across - 9, "end"),
-        )
-        if left >= LEFT and left + width < WIDTH
-    ] or [(LEFT, LEFT, "start")]
+    right = (across + 9, across + 9, "start")
+    left = (across - 9 - width, across - 9, "end")
+    middle = (across - width / 2, across, "middle")
 
-    def free(left: float, row: float) -> bool:
-        return not any(
-            abs(row - other) < LINE and left < end and start < left + width
-            for start, end, other in taken
+    def inside(sides: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+        return [side for side in sides if side[0] >= LEFT and side[0] + width < WIDTH]
+
+    def free(start: float, row: float) -> bool:
+        return row > LINE and not any(
+            abs(row - other) < LINE and start < end and begin < start + width
+            for begin, end, other in taken
         )
 
-    rows = (down + 4 + 2 * n for n in count())
-    (left, x, anchor), row = next(
-        (side, row) for row in rows for side in sides if free(side[0], row)
+    beside = inside((right, left)) or [(LEFT, LEFT, "start")]
+    places = (
+        (side, down + 4 + way * 2 * n)
+        for n in count()
+        for side in (beside if 2 * n < LINE else beside + inside([middle]))
+        for way in (1, -1)
     )
-    taken.append((left, left + width, row))
+    (start, x, anchor), row = next((side, row) for side, row in places if free(side[0], row))
+    taken.append((start, start + width, row))
     return f'<text x="{x:.1f}" y="{row:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
