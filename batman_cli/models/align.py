@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from batman_cli.models.grid import box, enlarged, shrunk, warped
+from batman_cli.models.grid import box, box_inside, enlarged, shrunk, warped
 
 HALVINGS = 4  # from the planes' grid to the coarsest; each can move by STEP_LIMIT of its samples
 STEP_LIMIT = 1.5
@@ -21,7 +21,6 @@ PRIOR = 1.0  # 1 / variance of what a grid adds to a displacement, in its sample
 CELL = 4  # samples; on the finest grids sums are taken in cells first, which is 10 times as fast
 FINE_GRIDS = 2
 GATE_RADIUS = 2  # cells of half the size
-GATE_SAMPLES = ((2 * GATE_RADIUS + 1) * CELL) ** 2
 GATE, GATE_DEVIATIONS = 40.0, 4.0  # of the fall of chi squared over a window
 SMOOTHING_SHARE = 0.5  # of the noise that moving takes away; the rest is gone before, mostly
 
@@ -88,7 +87,8 @@ def _explains(first: Tensor, second: Tensor, own: Tensor, others: Tensor, flow: 
     smoothing = 1 - (part**2 + (1 - part) ** 2).prod(1, keepdim=True)
     fall = (first - second) ** 2 - (first - moved) ** 2 - SMOOTHING_SHARE * smoothing * others
     fall, share = fall / (own + others), others / (own + others)
-    fall, share = (box(shrunk(x, CELL), GATE_RADIUS) for x in (fall, share))
-    spread = (2 * share / GATE_SAMPLES) ** 0.5
-    moves = fall > GATE / GATE_SAMPLES + GATE_DEVIATIONS * spread
+    cells = shrunk(torch.cat([fall, share], 1), CELL)
+    mean, count = box_inside(cells, GATE_RADIUS)
+    (fall, share), samples = mean.split(1, 1), CELL**2 * count
+    moves = fall > GATE / samples + GATE_DEVIATIONS * (2 * share / samples) ** 0.5
     return functional.interpolate(moves.to(flow.dtype), scale_factor=2 * CELL, mode="nearest")
