@@ -218,10 +218,11 @@ def _label(text: str, across: float, down: float, taken: list[tuple[float, float
         )
 
     beside = inside((right, left)) or [(LEFT, LEFT, "start")]
+    around = beside + inside([middle])
     places = (
         (side, down + 4 + way * 2 * n)
         for n in count()
-        for side in (beside if 2 * n < LINE else beside + inside([middle]))
+        for side in (beside if 2 * n < LINE else around)
         for way in (1, -1)
     )
     (start, x, anchor), row = next((side, row) for side, row in places if free(side[0], row))
