@@ -41,7 +41,14 @@ def compare(model: str, stock: Stock, crew: Crew) -> str:
     """What the turns of a model came to."""
     settings = TrainSettings(model=model, graded=TrainSettings.frames)  # steps of one length
     run = new_run(
-        model, {}, optimiser="muon", rate=1e-4, weight_decay=0.0, seed=1, start=None, to=CPU
+        model,
+        {},
+        optimiser="muon",
+        rate=1e-4,
+        weight_decay=0.0,
+        seed=1,
+        start=None,
+        device=crew.device,
     )
     todo = draws(stock, settings, 0, Ranks(), delay=0)
     ready = stacked([shoot(one, CPU) for one in next(todo)])

@@ -15,7 +15,7 @@ from running import call, names
 from training import command, config, drv_tree, log, losses, photos, scores
 
 from batman_cli.develop import develop_unclipped
-from batman_cli.device import choose_device
+from batman_cli.device import Device, choose_device
 from batman_cli.models import build
 from batman_cli.settings import TrainSettings
 from batman_cli.shipped import sha256
@@ -32,6 +32,7 @@ from batman_cli.weights import load_network
 pytestmark = pytest.mark.slow  # as a file: every test trains
 
 CPU = torch.device("cpu")
+PLAIN = Device(CPU, bf16=False, reason="")
 
 
 @pytest.fixture(scope="session")
@@ -345,7 +346,7 @@ def fresh(kind: str, sizes: Mapping[str, object]) -> Run:
         weight_decay=0,
         seed=1,
         start=None,
-        to=CPU,
+        device=PLAIN,
     )
 
 
@@ -412,6 +413,22 @@ def test_orthogonal_brings_all_singular_values_near_one(shape: tuple[int, int]) 
     right = torch.linalg.qr(torch.randn((shape[1], min(shape)), generator=generator))[0]
     found = torch.linalg.svdvals(orthogonal(left @ spread @ right.T))
     assert 0.5 < float(found.min()) <= float(found.max()) < 1.3
+
+
+def test_in_half_precision_a_kernel_moves_nearly_the_same() -> None:
+    torch.manual_seed(1)
+    full, half = build("clstm", NARROW), build("clstm", NARROW)
+    half.load_state_dict(full.state_dict())
+    before = full.get_parameter("trunk.encoder.stem.weight").detach().clone()
+    for one, other in zip(full.parameters(), half.parameters(), strict=True):
+        one.grad = torch.randn_like(one)
+        other.grad = one.grad.clone()
+    Muon(full, 0.1, 0.0).step()
+    Muon(half, 0.1, 0.0, bf16=True).step()
+    one, other = (n.get_parameter("trunk.encoder.stem.weight").detach() for n in (full, half))
+    assert not torch.equal(one, other)
+    assert float((one - other).norm()) < 0.05 * float((one - before).norm())
+    assert one.dtype == other.dtype == torch.float32
 
 
 def test_kernels_move_by_the_rate_and_the_rest_as_adamw_moves_it() -> None:
@@ -544,7 +561,7 @@ def test_steps_that_are_not_finite_have_no_effect_and_twenty_in_a_row_end_the_ru
     assert int(log(run)[-1]["skipped"]) == 20
     load_network(None, file=run / "last.safetensors")  # what is left is the last good one
     saved = load_run(
-        run / "state.safetensors", optimiser="muon", rate=1.0, weight_decay=0.0, to=CPU
+        run / "state.safetensors", optimiser="muon", rate=1.0, weight_decay=0.0, device=PLAIN
     )
     assert is_finite(saved)
 

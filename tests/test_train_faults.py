@@ -15,6 +15,7 @@ import torch
 from running import COMMAND, LIMIT_S, batman, call, start
 from training import command, config, losses, photos, scores
 
+from batman_cli.device import Device
 from batman_cli.training import loop as looping
 from batman_cli.training import step as stepping
 from batman_cli.training.state import load_run
@@ -25,6 +26,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
 STEPS = 12
 KILLS = 10
+PLAIN = Device(torch.device("cpu"), bf16=False, reason="")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def readable(run: Path) -> None:
             optimiser="muon",
             rate=1.0,
             weight_decay=0.0,
-            to=torch.device("cpu"),
+            device=PLAIN,
         )
 
 
@@ -197,7 +199,7 @@ def test_a_signal_ends_all_processes_with_everything_saved(
         optimiser="muon",
         rate=1.0,
         weight_decay=0.0,
-        to=torch.device("cpu"),
+        device=PLAIN,
     )
     assert saved.position.step == max(losses(run))
 
@@ -232,7 +234,7 @@ def test_one_bad_step_is_skipped_and_counted(
     ran = call(*command(pictures, tmp_path / "run", toml))
     assert ran.code == 0, ran.err
     state = tmp_path / "run" / "state.safetensors"
-    saved = load_run(state, optimiser="muon", rate=1.0, weight_decay=0.0, to=torch.device("cpu"))
+    saved = load_run(state, optimiser="muon", rate=1.0, weight_decay=0.0, device=PLAIN)
     assert (saved.position.skipped, saved.position.skipped_in_a_row) == (1, 0)
     load_network(None, file=tmp_path / "run" / "last.safetensors")
 

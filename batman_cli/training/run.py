@@ -206,7 +206,7 @@ def _new(settings: TrainSettings, crew: Crew) -> Run:
         weight_decay=settings.weight_decay,
         seed=settings.seed,
         start=settings.start,
-        to=crew.device.torch_device,
+        device=crew.device,
     )
 
 
@@ -216,7 +216,7 @@ def _loaded(settings: TrainSettings, folder: Path, crew: Crew) -> Run:
         optimiser=settings.optimiser,
         rate=settings.highest_rate,
         weight_decay=settings.weight_decay,
-        to=crew.device.torch_device,
+        device=crew.device,
     )
 
 

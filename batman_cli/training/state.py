@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from batman_cli.device import Device
 from batman_cli.errors import UsageError, WeightsError
 from batman_cli.models import Net, build
 from batman_cli.models.paper_blocks import BatchNorm
@@ -64,7 +65,7 @@ def new_run(
     weight_decay: float,
     seed: int,
     start: Path | None,
-    to: torch.device,
+    device: Device,
 ) -> Run:
     """A run at its beginning.
 
@@ -73,10 +74,10 @@ def new_run(
     of network can begin from the other's encoder. Raises WeightsError if nothing in it agrees.
     """
     torch.manual_seed(seed)
-    network = build(kind, dict(config)).to(to)
+    network = build(kind, dict(config)).to(device.torch_device)
     if start is not None:
         _take_over(network, start)
-    mover = _optimiser(optimiser, network, rate, weight_decay)
+    mover = _optimiser(optimiser, network, rate, weight_decay, device)
     return Run(kind, network, copy.deepcopy(network).eval(), mover, Position())
 
 
@@ -110,14 +111,14 @@ def read_position(path: Path) -> Position:
 
 
 def load_run(
-    path: Path, *, optimiser: OptimiserKind, rate: float, weight_decay: float, to: torch.device
+    path: Path, *, optimiser: OptimiserKind, rate: float, weight_decay: float, device: Device
 ) -> Run:
     """The run as it was saved. Raises WeightsError for a file that is none."""
     tensors, metadata = read_tensors(path)
     header = _header(path, metadata)
-    network = build(header["kind"], header["config"]).to(to)
+    network = build(header["kind"], header["config"]).to(device.torch_device)
     average = copy.deepcopy(network).eval()
-    mover = _optimiser(optimiser, network, rate, weight_decay)
+    mover = _optimiser(optimiser, network, rate, weight_decay, device)
     try:
         network.load_state_dict(_part(tensors, "network."))
         average.load_state_dict(_part(tensors, "average."))
@@ -154,10 +155,10 @@ def is_finite(run: Run) -> bool:
 
 
 def _optimiser(
-    kind: OptimiserKind, network: Net, rate: float, weight_decay: float
+    kind: OptimiserKind, network: Net, rate: float, weight_decay: float, device: Device
 ) -> Muon | torch.optim.AdamW:
     if kind == "muon":
-        return Muon(network, rate, weight_decay)
+        return Muon(network, rate, weight_decay, bf16=device.bf16)
     return torch.optim.AdamW(network.parameters(), rate, weight_decay=weight_decay)
 
 
