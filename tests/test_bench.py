@@ -250,6 +250,7 @@ def test_names_need_not_be_text(checkpoints: Checkpoints, tmp_path: Path) -> Non
     words_of = words(f"clstm={checkpoints['plain']}", tmp_path / "one", "--data", pictures)
     assert call(*words_of).code == 0
     assert {path.name for path in (tmp_path / "one").iterdir()} == {"results", *REPORTS}
+    assert "simulated" in (tmp_path / "one" / "report.svg").read_text()
     root = drv_tree(folder / "DRV")
     words_of = words(f"clstm={checkpoints['plain']}", tmp_path / "two", "--data", root)
     assert call(*words_of).code == 0

@@ -41,7 +41,7 @@ FULL = SimulateSettings(frames=12, width=384, height=256)
 # Nine systems on four bursts take two to three minutes on two cores, most of it V-BM4D and KPN.
 QUICK = SimulateSettings(frames=8, width=192, height=128)
 QUICK_CONDITIONS = (*CONDITIONS[2:4], *CONDITIONS[4:6])
-FIRST_SEED = 7000  # apart from the seeds that scored networks while they were made
+FIRST_SEED = 7000  # other bursts of these pictures scored networks while they were made
 
 
 @dataclass(frozen=True)

@@ -94,12 +94,17 @@ def _failed(rows: Sequence[Row]) -> str:
 
 
 def quality_against_work(rows: Sequence[Row]) -> str:
-    """PSNR over multiply-adds, as SVG; systems without any that are learned are levels."""
+    """PSNR over multiply-adds, as SVG; systems without any that are learned are levels.
+
+    It stands alone as well, so it says by itself what was simulated.
+    """
+    simulated = any(row.data == SIMULATED for row in rows)
+    quality = f"{QUALITY}, {SIMULATED} bursts" if simulated else QUALITY
     points = [
         Point(row.label, colour, row.gmac, row.psnr)
         for row, colour in zip(rows, _colours(rows), strict=True)
     ]
-    return scatter("GMAC for a frame of 1374 x 918", QUALITY, points)
+    return scatter("GMAC for a frame of 1374 x 918", quality, points)
 
 
 def _colours(systems: Sequence[object]) -> list[str]:
