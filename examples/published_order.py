@@ -1,6 +1,6 @@
 """Why V-BM4D stands higher here than in print: what its input loses elsewhere, taken away.
 
-From KPN too, which that is compared with (its weights never saw such input).
+The same is taken from KPN, which it is ahead of here; KPN's weights never saw such input.
 
 The bursts, plan and scores are those of `batman bench`; PSNR and SSIM are of the fifth frame. In
 print V-BM4D got pictures of ordinary raw converters, which cut off what noise puts below black, and

@@ -12,10 +12,10 @@ import pytest
 import torch
 from conftest import KINDS, NARROW, NewBurst
 from running import call, names
-from training import command, config, drv_tree, log, losses, photos, scores
+from training import CPU, PLAIN, command, config, drv_tree, log, losses, photos, scores
 
 from batman_cli.develop import develop_unclipped
-from batman_cli.device import Device, choose_device
+from batman_cli.device import choose_device
 from batman_cli.models import build
 from batman_cli.settings import TrainSettings
 from batman_cli.shipped import sha256
@@ -30,9 +30,6 @@ from batman_cli.training.step import Crew, draws, length_of, rate_at, take_step
 from batman_cli.weights import load_network
 
 pytestmark = pytest.mark.slow  # as a file: every test trains
-
-CPU = torch.device("cpu")
-PLAIN = Device(CPU, bf16=False, reason="")
 
 
 @pytest.fixture(scope="session")

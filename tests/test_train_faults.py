@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 from running import COMMAND, LIMIT_S, batman, call, start
-from training import command, config, losses, photos, scores
+from training import PLAIN, command, config, losses, photos, scores
 
-from batman_cli.device import Device
 from batman_cli.training import loop as looping
 from batman_cli.training import step as stepping
 from batman_cli.training.state import load_run
@@ -26,7 +25,6 @@ pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
 STEPS = 12
 KILLS = 10
-PLAIN = Device(torch.device("cpu"), bf16=False, reason="")
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from conftest import NARROW, photo
 from numpy.typing import NDArray
 from running import Word
 
+from batman_cli.device import Device
 from batman_cli.settings import SimulateSettings
 from batman_cli.simulate.run import simulate
 from batman_cli.stills import write_png
 
+CPU = torch.device("cpu")
+PLAIN = Device(CPU, bf16=False, reason="")
 SMALL = {
     "steps": 6,
     "batch": 2,

@@ -23,7 +23,7 @@ class Muon(torch.optim.AdamW):
     """Muon for the kernels of convolutions, AdamW for biases, small kernels and the last layer.
 
     bf16: find the orthogonal matrices in half precision, as published; they are as good (a cosine
-    of 0.9997 between the two), and on a CPU with units for it five times as fast.
+    of 0.9997 between the two), and on a CPU with AMX large ones are found five times as fast.
     """
 
     def __init__(
