@@ -1,6 +1,5 @@
 """A folder of raw shots as one burst: which files, in which order, at which frame rate."""
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import get_args
 
+from batman_cli.copies import copies
 from batman_cli.errors import BadInput, BadShot, UsageError
 from batman_cli.raw import RAW_SUFFIXES, ShotInfo, read_info
 from batman_cli.settings import OnBadFrame, Order
@@ -18,7 +18,6 @@ from batman_cli.timeline import Item, clock_of, frame_rate, in_order, pauses, sh
 READERS = min(4, os.cpu_count() or 1)  # shots looked at at a time; some need 150 MB each
 ENOUGH_FOR_RATE = 8  # shots of a chosen range whose times tell its rate; else those of all shots
 UNEVEN = 1.02  # ratio of exposures that is pointed out; less is how exactly cameras state them
-DUPLICATE_BYTES = 64 * 1024  # bytes at either end of a file: its header and its last rows
 
 # What cameras, editors and systems leave beside raw files: ignored without a word.
 _SIDECARS = frozenset(
@@ -35,7 +34,6 @@ _ONE: dict[str, Callable[[ShotInfo], str]] = {
     "camera": lambda shot: shot.camera or "unknown camera",
     "size": lambda shot: f"{shot.width} x {shot.height}",
     "CFA pattern": lambda shot: shot.pattern,
-    "orientation": lambda shot: f"flip {shot.orientation}",
 }
 
 
@@ -45,8 +43,9 @@ class Burst:
 
     sequence: every shot in playing order; a `BadShot` keeps its place only for "repeat"
     shots: the usable ones of `sequence`; at least one
-    near: these and those of their kind between them, each once: neighbours in time for the noise
+    near: these and those of their kind between them: neighbours in time for the noise
     bad: every bad shot of the chosen range, also those left out of `sequence`
+    orientation: of the whole video, as in `ShotInfo`: that of most shots
     fps: frames/s of the video; `fps_reason` and `order_reason` say where they come from
     warnings: whole sentences for the user
     """
@@ -56,6 +55,7 @@ class Burst:
     shots: tuple[ShotInfo, ...]
     near: tuple[ShotInfo, ...]
     bad: tuple[BadShot, ...]
+    orientation: int
     fps: Fraction
     fps_reason: str
     order_reason: str
@@ -79,8 +79,8 @@ def open_burst(
     order: "time" (capture time, then file number) | "name"
     fps: frames/s, above 0; None takes the rate from the capture times
     on_bad_frame: "stop" raises | "skip" leaves the shot out | "repeat" keeps its place
-    start, stop, step: the shots to use, counted from 0 in playing order, stop excluded; a measured
-        rate is divided by step, so the video lasts as long as the burst did
+    start, stop, step: the shots to use, counted from 0 in playing order without copies, stop
+        excluded; a measured rate is divided by step, so the video lasts as long as the burst did
     readers: shots looked at at a time; files of some cameras have to be decoded for it
     on_shot: called with the shots looked at and those in all, after each; what it writes to file
         descriptor 2 may show only in the end, for LibRaw's own lines are kept off it meanwhile
@@ -88,7 +88,8 @@ def open_burst(
     """
     _check_options(order, fps, on_bad_frame, start, stop, step)
     paths, warnings = _find_shots(folder)
-    whole, order_reason, doubts = in_order(_read_all(paths, readers, on_shot), order)
+    items, doubled = _without_copies(_read_all(paths, readers, on_shot))
+    whole, order_reason, doubts = in_order(items, order)
     if start >= len(whole):
         raise UsageError(f"--start {start} leaves nothing", f"the burst has {len(whole)} shots")
     sequence = whole[start:stop:step]
@@ -97,23 +98,23 @@ def open_burst(
     if bad and (on_bad_frame == "stop" or not shots):
         raise _refusal(whole, sequence, bad)
     _refuse_mixture(shots)
+    orientation = Counter(shot.orientation for shot in shots).most_common(1)[0][0]
     near = _kin(shots[0], whole[start:stop])
-    copies = _copies([item for item in whole if isinstance(item, ShotInfo)])
-    timed = near if len(near) >= ENOUGH_FOR_RATE else _kin(shots[0], whole)
-    clock = clock_of(_once(timed, copies))
+    clock = clock_of(near if len(near) >= ENOUGH_FOR_RATE else _kin(shots[0], whole))
     fps, fps_reason = (fps, "as given") if fps else frame_rate(clock, step)
     return Burst(
         folder=folder if folder.is_dir() else folder.parent,
         sequence=shots if on_bad_frame == "skip" else tuple(sequence),
         shots=shots,
-        near=_once(near, copies),
+        near=near,
         bad=bad,
+        orientation=orientation,
         fps=fps,
         fps_reason=fps_reason,
         order_reason=order_reason,
         warnings=(
-            *(*warnings, *doubts, *pauses(clock), *_uneven(shots)),
-            *_doubled(_among(near, copies)),
+            *(*warnings, *doubled, *doubts, *pauses(clock)),
+            *(*_uneven(shots), *_turned(shots, orientation)),
         ),
     )
 
@@ -254,44 +255,24 @@ def _exposure(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 0.3 else f"1/{1 / seconds:.3g} s"
 
 
-def _copies(shots: Sequence[ShotInfo]) -> list[list[ShotInfo]]:
-    """Groups of doubled shots: equal in size and in both ends, or one name with two suffixes."""
-    alike: defaultdict[tuple[str, int, bytes], list[ShotInfo]] = defaultdict(list)
-    sizes = Counter(shot.size_bytes for shot in shots)
-    for shot in shots:
-        alike["name", 0, bytes(shot.path.with_suffix(""))].append(shot)
-        if sizes[shot.size_bytes] > 1 and (ends := _hash_of_ends(shot.path)):
-            alike["content", shot.size_bytes, ends].append(shot)
-    return [group for group in alike.values() if len(group) > 1]
+def _turned(shots: Sequence[ShotInfo], orientation: int) -> list[str]:
+    """A warning that names the shots which are marked as held another way than most."""
+    others = [shown(shot.path.name) for shot in shots if shot.orientation != orientation]
+    if not others:
+        return []
+    return [
+        f"{len(others)} of {len(shots)} shots are marked as held another way ({_few(others)}): "
+        "all are turned as most of them say."
+    ]
 
 
-def _among(shots: Sequence[ShotInfo], copies: Sequence[list[ShotInfo]]) -> list[list[ShotInfo]]:
-    """What of the groups lies among these shots more than once."""
-    paths = {shot.path for shot in shots}
-    inside = [[shot for shot in group if shot.path in paths] for group in copies]
-    return [group for group in inside if len(group) > 1]
-
-
-def _once(shots: Sequence[ShotInfo], copies: Sequence[list[ShotInfo]]) -> tuple[ShotInfo, ...]:
-    """The shots without those that copy another of them."""
-    again = {shot.path for group in _among(shots, copies) for shot in group[1:]}
-    return tuple(shot for shot in shots if shot.path not in again)
-
-
-def _doubled(copies: Sequence[Sequence[ShotInfo]]) -> list[str]:
-    doubles = [" = ".join(shown(shot.path.name) for shot in group) for group in copies]
-    return [f"The same shot more than once: {_few(doubles)}."] if doubles else []
-
-
-def _hash_of_ends(path: Path) -> bytes | None:
-    """Hash of a file's first and last 64 KiB; None if unreadable, which decoding will report."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(DUPLICATE_BYTES)
-            file.seek(-min(DUPLICATE_BYTES, len(start)), os.SEEK_END)
-            return hashlib.sha256(start + file.read(DUPLICATE_BYTES)).digest()
-    except OSError:
-        return None
+def _without_copies(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """Items without copies of others, and a warning that names them."""
+    groups = copies([item for item in items if isinstance(item, ShotInfo)])
+    again = {shot.path for group in groups for shot in group[1:]}
+    doubles = [" = ".join(shown(shot.path.name) for shot in group) for group in groups]
+    told = [f"The same shot more than once, used once: {_few(doubles)}."] if doubles else []
+    return [item for item in items if item.path not in again], told
 
 
 def _few(texts: Sequence[str], *, between: str = ", ") -> str:

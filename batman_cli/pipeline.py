@@ -141,7 +141,7 @@ def preview(run: "Run", number: int) -> Picture:
 
 def frame_size(plan: Plan, settings: EnhanceSettings) -> tuple[int, int]:
     """Width and height of the written frames, after rotation and the comparison."""
-    turned = QUARTER_TURNS[plan.first.orientation] % 2 == 1
+    turned = QUARTER_TURNS[plan.burst.orientation] % 2 == 1
     width, height = (plan.height, plan.width) if turned else (plan.width, plan.height)
     return (2 * width if settings.compare else width), height
 
@@ -235,7 +235,7 @@ class Run:
 
     def _finish(self, rgb: Tensor, planes: Planes | None) -> Picture:
         """Developed, turned upright and, if asked, beside its plain amplified self."""
-        turns = QUARTER_TURNS[self.plan.first.orientation]
+        turns = QUARTER_TURNS[self.plan.burst.orientation]
         picture = np.rot90(to_uint16(develop(registered(rgb, self._bin), self._matrix)), turns)
         if planes is not None:
             plain = bilinear_demosaic(torch.from_numpy(planes).to(rgb)[None])[0]

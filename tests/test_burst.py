@@ -188,7 +188,6 @@ def test_a_folder_that_may_not_be_read_is_named_with_the_reason(
         ("camera", "Canon EOS R5", "camera", "Canon EOS R5"),
         ("width", 5472, "size", "5472 x 3670"),
         ("pattern", "GRBG", "CFA pattern", "GRBG"),
-        ("orientation", 6, "orientation", "flip 6"),
     ],
 )
 def test_a_mixture_is_refused_with_both_groups(
@@ -205,9 +204,9 @@ def test_a_mixture_is_refused_with_both_groups(
 
 
 def test_a_mixture_in_two_ways_names_both(folder: Folder) -> None:
-    stranger = replace(a_shot(dsc(3)), camera="Canon EOS R5", orientation=6)
+    stranger = replace(a_shot(dsc(3)), camera="Canon EOS R5", pattern="GRBG")
     error = refusal(folder(dsc(1), dsc(2), stranger))
-    assert error.what == "the shots differ in camera, orientation"
+    assert error.what == "the shots differ in camera, CFA pattern"
 
 
 def test_a_mixture_outside_of_the_chosen_range_does_no_harm(folder: Folder) -> None:
@@ -349,43 +348,84 @@ def test_changing_exposure_and_iso_are_pointed_out(folder: Folder) -> None:
     )
 
 
-def test_copies_are_pointed_out_and_shots_of_equal_size_are_not(folder: Folder) -> None:
-    path = folder(dsc(1), dsc(2), dsc(3))
-    assert open_burst(path).warnings == ()
-    (path / "DSC00002 (1).ARW").write_bytes((path / dsc(2)).read_bytes())
-    (warning,) = open_burst(path).warnings
-    assert warning == "The same shot more than once: DSC00002.ARW = DSC00002 (1).ARW."
+def test_shots_held_another_way_are_turned_as_the_others(folder: Folder) -> None:
+    """Cameras that look up or down at once are not sure which way is up."""
+    others = [replace(a_shot(dsc(n)), orientation=6) for n in (1, 4)]
+    burst = open_burst(folder(*others, *(a_shot(dsc(n)) for n in (2, 3, 5))))
+    assert burst.orientation == 0
+    assert len(burst.shots) == 5
+    (warning,) = burst.warnings
+    assert warning.startswith(f"2 of 5 shots are marked as held another way ({dsc(1)}, {dsc(4)}): ")
+    assert open_burst(burst.folder, stop=1).orientation == 6
 
 
-def with_copy(folder: Folder, *, shots: int) -> Path:
+# The same shot more than once
+
+
+def with_copy(folder: Folder, name: str, *, shots: int, timed: bool = True) -> Path:
+    """Shots, the second of them copied under another name."""
+    times = [NOON + n / 20 if timed else None for n in range(shots)]
     path = folder(
-        *(a_shot(dsc(n), NOON + n / 20) for n in range(1, shots + 1)),
-        replace(a_shot("copy of 1.ARW"), time_s=NOON + 1 / 20),
+        *(a_shot(dsc(n), time_s) for n, time_s in enumerate(times)), a_shot(name, times[1])
     )
-    (path / "copy of 1.ARW").write_bytes((path / dsc(1)).read_bytes())
+    (path / name).write_bytes((path / dsc(1)).read_bytes())
     return path
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("name", ["DSC00001 (1).ARW", "Copy of DSC00001.ARW"])
+def test_a_copy_is_left_out_and_told(folder: Folder, name: str, timed: bool) -> None:
+    burst = open_burst(with_copy(folder, name, shots=3, timed=timed))
+    (warning,) = burst.warnings
+    assert warning == f"The same shot more than once, used once: {dsc(1)} = {name}."
+    expected = [dsc(0), dsc(1), dsc(2)]
+    assert names_of(burst.sequence) == names_of(burst.shots) == names_of(burst.near) == expected
 
 
 @pytest.mark.parametrize("shots", [2, 3, 4, 20])
 def test_a_copy_does_not_change_the_rate(folder: Folder, shots: int) -> None:
-    burst = open_burst(with_copy(folder, shots=shots))
+    burst = open_burst(with_copy(folder, "copy of 1.ARW", shots=shots))
     assert burst.fps == 20
     assert burst.fps_reason.startswith("measured")
 
 
-def test_a_copy_outside_of_the_chosen_range_is_not_told(folder: Folder) -> None:
-    burst = open_burst(with_copy(folder, shots=4), start=1)
-    assert burst.warnings == ()
-    assert len(burst.near) == 4
+def test_copies_do_not_count_in_a_range(folder: Folder) -> None:
+    path = with_copy(folder, "DSC00001 (1).ARW", shots=5)
+    assert names_of(open_burst(path, start=2).shots) == [dsc(2), dsc(3), dsc(4)]
+    assert names_of(open_burst(path, step=2).shots) == [dsc(0), dsc(2), dsc(4)]
 
 
-def test_shots_alike_but_for_their_last_rows_are_no_copies(folder: Folder) -> None:
+@pytest.mark.parametrize("place", [-1, 150_000])
+def test_shots_alike_but_for_a_byte_are_no_copies(folder: Folder, place: int) -> None:
     path = folder(dsc(1), dsc(2))
     for number in (1, 2):
-        (path / dsc(number)).write_bytes(b"same header" * 30_000 + bytes([number]))
-    assert open_burst(path).warnings == ()
+        content = bytearray(b"same header" * 30_000)
+        content[place] = number
+        (path / dsc(number)).write_bytes(content)
+    burst = open_burst(path)
+    assert len(burst.shots) == 2
+    assert burst.warnings == ()
 
 
-def test_one_shot_in_two_formats_is_pointed_out(folder: Folder) -> None:
-    (warning,) = open_burst(folder(dsc(1), "DSC00001.dng", dsc(2))).warnings
-    assert warning == "The same shot more than once: DSC00001.ARW = DSC00001.dng."
+def test_one_shot_in_two_formats_is_used_once(folder: Folder) -> None:
+    """Although a converted file may have other borders, and no fractions of seconds."""
+    shots = [a_shot(dsc(n), NOON + 0.5 + n / 20) for n in (1, 2)]
+    converted = replace(a_shot("DSC00001.dng", NOON, has_subsecond=False), width=5472, height=3648)
+    burst = open_burst(folder(*shots, converted))
+    (warning,) = burst.warnings
+    assert warning == f"The same shot more than once, used once: {dsc(1)} = DSC00001.dng."
+    assert names_of(burst.shots) == [dsc(1), dsc(2)]
+
+
+@pytest.mark.parametrize(
+    "change", [{"camera": "NIKON D850"}, {"time_s": NOON + 60}], ids=["camera", "time"]
+)
+def test_shots_of_one_name_that_are_not_the_same_both_stay(
+    folder: Folder, change: Mapping[str, object]
+) -> None:
+    other = replace(a_shot("DSC00001.NEF", NOON), **change)  # pyright: ignore[reportArgumentType]
+    made = folder(a_shot(dsc(1), NOON), other)
+    if "camera" in change:
+        assert "NIKON D850" in refusal(made).why
+    else:
+        assert len(open_burst(made).shots) == 2

@@ -104,11 +104,14 @@ def test_truncated_empty_and_foreign_files_are_named_with_their_reasons(tmp_path
 
 
 def test_a_link_to_a_raw_is_a_shot_and_a_link_to_nothing_a_bad_shot(tmp_path: Path) -> None:
-    write_shot(tmp_path / "1.ARW")
-    (tmp_path / "2.ARW").symlink_to(tmp_path / "1.ARW")
-    (tmp_path / "3.ARW").symlink_to(tmp_path / "gone.ARW")
-    (tmp_path / "4.ARW").symlink_to(tmp_path / "4.ARW")
-    burst = open_burst(tmp_path, on_bad_frame="skip")
+    write_shot(tmp_path / "elsewhere.ARW")
+    folder = tmp_path / "burst"
+    folder.mkdir()
+    write_shot(folder / "1.ARW", seed=2)
+    (folder / "2.ARW").symlink_to(tmp_path / "elsewhere.ARW")
+    (folder / "3.ARW").symlink_to(tmp_path / "gone.ARW")
+    (folder / "4.ARW").symlink_to(folder / "4.ARW")
+    burst = open_burst(folder, on_bad_frame="skip")
     assert names_of(burst.shots) == ["1.ARW", "2.ARW"]
     assert names_of(burst.bad) == ["3.ARW", "4.ARW"]
 

@@ -28,4 +28,4 @@ def recorded_frames(ready: Ready) -> Generator[Picture]:
             raise BadInput(f"{path.parent.parent.name}/{path.parent.name}/{path.name}", why)
         linear = torch.from_numpy(picture / np.float32(65535)).permute(2, 0, 1)
         developed = to_uint16(develop(linear * gains, matrix))
-        yield np.rot90(developed, QUARTER_TURNS[plan.first.orientation])
+        yield np.rot90(developed, QUARTER_TURNS[plan.burst.orientation])

@@ -54,7 +54,7 @@ def prepare(scene: Scene) -> Generator[Ready]:
             what = f"scene {scene.name} has {scene.frames} shots"
             raise BadInput(what, "the fifth is the one that is compared")
         plan = _plan(files, scene.frames)
-        turns = QUARTER_TURNS[plan.first.orientation]
+        turns = QUARTER_TURNS[plan.burst.orientation]
         views = None
         if not scene.still and scene.views:
             views = tone_curve(scene.views())
