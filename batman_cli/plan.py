@@ -20,6 +20,7 @@ from batman_cli.settings import BINS, MAX_WIDTH, EnhanceSettings, check
 
 ALIKE_EV = 1 / 32  # in which ISO or exposure time may differ and count as the same
 SAMPLE_PLACES = 3  # pairs of neighbouring shots are looked at, over the length of the burst
+LONG_EXPOSURE = 2.0  # times the light of the burst that its reference has at least
 BAD_IN_SAMPLE = 8  # unreadable shots that the sample steps over before it gives up
 
 
@@ -41,7 +42,7 @@ class Plan:
     ratio: Ratio
     noise: Noise  # of the binned planes before amplification
     hot: HotPixels  # of the planes before binning
-    first: ShotInfo  # whose white balance, matrix and orientation the whole video has
+    first: ShotInfo  # whose white balance and matrix the whole video has
     metered: ShotInfo  # a shot with the commonest exposure, for which ratio and noise hold
     width: int  # of the frames before rotation, pixels
     height: int
@@ -216,16 +217,19 @@ def _choose_ratio(
 ) -> Ratio:
     if settings.ratio is not None:
         return Ratio(settings.ratio, "as asked")
-    long_exposure = _long_exposure(spelled_out(folder))
-    light = light_of(shot)
-    if long_exposure is not None and light and (long_light := light_of(long_exposure)):
-        exposure = f"{long_exposure.exposure_s:g} s at ISO {long_exposure.iso:g}"
+    twin = _twin(spelled_out(folder))
+    light, long_light = light_of(shot), light_of(twin) if twin else None
+    if twin and light and long_light and long_light >= LONG_EXPOSURE * light:
+        exposure = f"{twin.exposure_s:g} s at ISO {twin.iso:g}"
         return ratio_from_light(long_light, light, f"long exposure of {exposure}")
     return choose_ratio(sample.frames, shot.white_balance)
 
 
-def _long_exposure(folder: Path) -> ShotInfo | None:
-    """The reference shot of a burst in the DRV layout (short/<id> beside long/<id>), if any."""
+def _twin(folder: Path) -> ShotInfo | None:
+    """A shot where the DRV layout has the reference of a burst (long/<id> for short/<id>), if any.
+
+    Others have folders of these names too: it may be no long exposure.
+    """
     if folder.parent.name != "short":
         return None
     twin = folder.parent.parent / "long" / folder.name

@@ -166,13 +166,14 @@ def frame_rate(clock: Clock, step: int) -> tuple[Fraction, str]:
     interval, doubt, reason = _interval(clock)
     if interval is None:
         return DEFAULT_FPS, f"default: {reason}"
-    measured = 1 / (interval * step)
+    measured = 1 / interval
     nearest = min(STANDARD_FPS, key=lambda rate: abs(rate - measured))
     if abs(nearest / measured - 1) > doubt:
         nearest = Fraction(measured).limit_denominator(100)
     if not SLOWEST_FPS <= nearest <= FASTEST_FPS:
-        return DEFAULT_FPS, f"default: {measured:.3g} frames/s {reason} is no video's rate"
-    return nearest, f"measured {measured:.4g} {reason}"
+        return DEFAULT_FPS, f"default: {measured:.3g} shots/s {reason} is no video's rate"
+    every = f", every {step}th shot" if step > 1 else ""
+    return nearest / step, f"measured {measured:.4g} {reason}{every}"
 
 
 def _interval(clock: Clock) -> tuple[float | None, float, str]:

@@ -108,8 +108,25 @@ def pairs_of_copies(folder: Path) -> None:
 def test_a_copy_of_a_shot_does_not_look_like_a_burst_without_noise(tmp_path: Path) -> None:
     pairs_of_copies(tmp_path)
     plan = make_plan(tmp_path, EnhanceSettings(order="name"))
-    assert len(plan.burst.shots) == 3
+    assert len(plan.burst.shots) == 2
     assert plan.noise.shot == pytest.approx(6.0 / (16300 - 800), rel=0.2)
+
+
+@pytest.mark.parametrize(("exposure_s", "ratio"), [(1 / 50, None), (1 / 30, None), (1 / 10, 5)])
+def test_a_folder_named_long_need_not_hold_long_exposures(
+    tmp_path: Path, exposure_s: float, ratio: float | None
+) -> None:
+    """Those of short and long focal lengths have these names too."""
+    plain, short, long = (tmp_path / name for name in ("a", "short/a", "long/a"))
+    for folder in (plain, short, long):
+        folder.mkdir(parents=True)
+    for number in range(2):
+        for folder in (plain, short):
+            dark_shot(folder / f"{number}.ARW", iso=6400, exposure_s=1 / 50, gain=6, seed=number)
+    dark_shot(long / "0.ARW", iso=6400, exposure_s=exposure_s, gain=6, seed=9)
+    measured = make_plan(plain, EnhanceSettings()).ratio
+    assert measured.value > 10
+    assert make_plan(short, EnhanceSettings()).ratio.value == pytest.approx(ratio or measured.value)
 
 
 def test_noise_is_taken_from_neighbours_also_where_shots_are_left_out(tmp_path: Path) -> None:

@@ -233,6 +233,13 @@ def test_one_frame_a_second_may_be_a_little_slower(interval: float) -> None:
     assert rate_of([NOON + 0.03 + i * interval for i in range(20)]) == 1
 
 
+@pytest.mark.parametrize(("interval", "step"), [(1.0, 2), (1.0, 3), (0.5, 5), (1001 / 30000, 2)])
+def test_a_video_of_every_so_many_shots_lasts_as_long(interval: float, step: int) -> None:
+    """However slow that makes it."""
+    times = [NOON + 0.03 + i * interval for i in range(20)]
+    assert rate_of(times, step=step) == rate_of(times) / step
+
+
 def test_two_shots_at_one_time_and_a_third_give_a_rate() -> None:
     assert rate_of([NOON, NOON, NOON + 0.1]) == 20
 
