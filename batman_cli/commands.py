@@ -3,11 +3,9 @@
 import contextlib
 import unicodedata
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from batman_cli.burst import Burst
 from batman_cli.errors import (
     BatmanError,
     ExitCode,
@@ -17,15 +15,14 @@ from batman_cli.errors import (
     UsageError,
 )
 from batman_cli.output import check_target, reason
-from batman_cli.plan import Plan, make_plan
+from batman_cli.plan import Plan, check_frame, make_plan
 from batman_cli.progress import Reporter
+from batman_cli.raw import RAW_SUFFIXES
 from batman_cli.settings import EnhanceSettings, SimulateSettings
 from batman_cli.shipped import check_choice, list_models
 from batman_cli.stills import check_stills, stills_bytes, stills_folder, write_png
+from batman_cli.tell import tell_plan, tell_result
 from batman_cli.video import CLIP_SUFFIXES, check_output, default_output
-
-if TYPE_CHECKING:
-    from batman_cli.pipeline import Result
 
 Echo = Callable[[str], None]
 
@@ -136,6 +133,7 @@ def verify_models(reporter: Reporter, echo: Echo) -> None:
 def _outputs(command: EnhanceCommand) -> list[Path]:
     """Where each burst's video goes. Raises UsageError where two would share a name."""
     several, output = len(command.bursts) > 1, command.output
+    _refuse_shots(command.bursts)
     if output is not None and not several and not output.is_dir():
         return [output]
     if output is not None and not output.is_dir() and output.suffix.lower() in CLIP_SUFFIXES:
@@ -152,6 +150,18 @@ def _outputs(command: EnhanceCommand) -> list[Path]:
         except OSError as error:
             raise OutputError(f"cannot make {output}", reason(error), "choose another") from error
     return videos
+
+
+def _refuse_shots(bursts: Sequence[Path]) -> None:
+    """Raises UsageError for shots of one folder, which `burst/*.ARW` names one by one."""
+    shots = [path for path in bursts if path.suffix.lower() in RAW_SUFFIXES and not path.is_dir()]
+    folders = [shot.parent for shot in shots]
+    if len(set(folders)) < len(folders):
+        raise UsageError(
+            f"{len(shots)} shots, each for a video of its own",
+            "a burst is a folder",
+            f"name it: batman enhance {max(folders, key=folders.count)}/",
+        )
 
 
 def _as_disks_do(path: Path) -> str:
@@ -174,7 +184,9 @@ def _enhance_one(
             reporter.warn(". ".join(part for part in (str(error), error.fix) if part))
     reporter.say(f"reading {burst}")
     plan = make_plan(burst, settings, on_shot=reporter.counting("looking", "looked at", "shots"))
-    _tell_plan(plan, command, reporter)
+    if command.preview is not None:
+        check_frame(plan, command.preview)
+    tell_plan(plan, settings, reporter, every_shot=command.verbose)
     if command.dry_run:
         reporter.say(f"would write {still or output}")
         return ExitCode.PARTIAL if plan.burst.bad else ExitCode.OK
@@ -219,7 +231,7 @@ def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Repor
         still = _still(output, command.preview)
         # Previews are for trying things: the next one replaces the last.
         write_png(still, preview(run, command.preview), overwrite=True)
-        return _tell_result(Result(still, None, 1, tuple(run.bad), 0.0), plan, reporter)
+        return tell_result(Result(still, None, 1, tuple(run.bad), 0.0), plan, reporter)
     width, height = frame_size(plan, settings)
     check_output(
         output,
@@ -238,71 +250,4 @@ def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Repor
         )
     with reporter.frames(run.total) as tick:
         result = write_video(run, output, on_frame=lambda _done, _total: tick())
-    return _tell_result(result, plan, reporter)
-
-
-def _tell_plan(plan: Plan, command: EnhanceCommand, reporter: Reporter) -> None:
-    """What will be done and why, before the long part."""
-    burst, first = plan.burst, plan.first
-    for text in burst.warnings:
-        reporter.warn(text)
-    for shot in burst.bad:
-        reporter.warn(f"{shot} ({command.settings.on_bad_frame})")
-    camera, iso = first.camera or "unknown camera", f"{first.iso:g}" if first.iso else "unknown"
-    reporter.say(f"{len(burst.shots)} shots in order of {burst.order_reason}")
-    reporter.say(f"{camera}, ISO {iso}, {first.width}x{first.height} {first.pattern}")
-    if plan.bin > 1:
-        reporter.say(f"binned by {plan.bin} to {plan.width}x{plan.height}")
-    reporter.say(f"{float(burst.fps):g} frames/s: {burst.fps_reason}")
-    reporter.say(f"colours: {first.color_source}")
-    reporter.say(f"ratio {plan.ratio.value:g}: {plan.ratio.reason}")
-    reporter.say(
-        f"noise variance {plan.noise.shot:.3g} x + {plan.noise.read:.3g}: {plan.noise.reason}"
-    )
-    if count := len(plan.hot):
-        pixels = "pixel is" if count == 1 else "pixels are"
-        reporter.say(f"{count} hot {pixels} replaced; --hot-pixels keep leaves them")
-    if command.verbose:
-        _tell_shots(burst, reporter)
-    reporter.event(
-        "plan",
-        {
-            "burst": burst.folder,
-            "shots": len(burst.shots),
-            "bad": [str(shot) for shot in burst.bad],
-            "camera": first.camera,
-            "width": plan.width,
-            "height": plan.height,
-            "bin": plan.bin,
-            "fps": burst.fps,
-            "ratio": plan.ratio.value,
-            "noise": asdict(plan.noise),
-            "hot_pixels": len(plan.hot),
-        },
-    )
-
-
-def _tell_shots(burst: Burst, reporter: Reporter) -> None:
-    for number, shot in enumerate(burst.sequence):
-        if isinstance(shot, BatmanError):
-            reporter.say(f"{number:5}  {shot}")
-        else:
-            time = "" if shot.time_s is None else f"{shot.time_s:.3f} s"
-            reporter.say(f"{number:5}  {shot.path.name}  {time}")
-
-
-def _tell_result(result: "Result", plan: Plan, reporter: Reporter) -> ExitCode:
-    for shot in result.bad[len(plan.burst.bad) :]:  # the others were told with the plan
-        reporter.warn(str(shot))
-    reporter.say(f"{result.output}: {result.frames} frames in {result.seconds:.1f} s")
-    reporter.event(
-        "done",
-        {
-            "output": result.output,
-            "stills": result.stills,
-            "frames": result.frames,
-            "bad": [str(shot) for shot in result.bad],
-            "seconds": round(result.seconds, 2),
-        },
-    )
-    return ExitCode.PARTIAL if result.bad else ExitCode.OK
+    return tell_result(result, plan, reporter)

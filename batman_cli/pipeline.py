@@ -17,11 +17,11 @@ from batman_cli.ahead import read_ahead
 from batman_cli.amplify import amplify
 from batman_cli.develop import bilinear_demosaic, develop, registered, to_uint16
 from batman_cli.device import Device, choose_device
-from batman_cli.errors import BadInput, BadShot, UsageError
+from batman_cli.errors import BadInput, BadShot
 from batman_cli.infer import Frame, infer
 from batman_cli.models import Network
 from batman_cli.pack import Planes
-from batman_cli.plan import Plan, make_plan, read_planes, stopping
+from batman_cli.plan import Plan, check_frame, make_plan, read_planes, stopping
 from batman_cli.raw import ShotInfo
 from batman_cli.settings import EnhanceSettings
 from batman_cli.shipped import check_choice
@@ -33,7 +33,7 @@ Picture = NDArray[np.uint16]  # (H, W, 3), sRGB primaries, BT.709 curve, 65535 =
 OnFrame = Callable[[int, int], None]  # frames done, frames in all
 
 QUARTER_TURNS = {0: 0, 3: 2, 5: 1, 6: 3}  # LibRaw's orientation to counter-clockwise turns
-PREVIEW_LEAD = 8  # frames before a previewed one, which fill the network's memory
+PREVIEW_LEAD = 8  # usable shots before a previewed frame, which fill the network's memory
 
 
 @dataclass(frozen=True)
@@ -121,21 +121,18 @@ def preview(run: "Run", number: int) -> Picture:
     number: index in the burst, from 0. Bad shots found on the way are added to `run.bad`; unless
     the settings say stop, a neighbour stands in for them. Raises UsageError for no such frame.
     """
-    plan, count = run.plan, len(run.plan.burst.sequence)
-    if not 0 <= number < count:
-        raise UsageError(f"no frame {number}", f"the burst has frames 0 to {count - 1}")
-    first, stop = max(0, number - PREVIEW_LEAD), number + run.network.delay + 1
-    part = plan.burst.sequence[first:stop]
-    shots = tuple(shot for shot in part if isinstance(shot, ShotInfo))
-    bad = tuple(shot for shot in part if isinstance(shot, BadShot))
-    burst = replace(plan.burst, shots=shots, sequence=part, bad=bad)
+    plan, sequence = run.plan, run.plan.burst.sequence
+    check_frame(plan, number)
+    usable = [i for i in range(number + 1) if isinstance(sequence[i], ShotInfo)]
+    first = usable[-1 - PREVIEW_LEAD] if len(usable) > PREVIEW_LEAD else 0
+    burst = replace(plan.burst, sequence=sequence[first:])
     stops = run.settings.on_bad_frame == "stop"
     # With every place filled, the picture's index is the shot's.
     settings = run.settings if stops else replace(run.settings, on_bad_frame="repeat")
     short = Run(replace(plan, burst=burst), run.network, run.device, settings)
     with closing(short.pictures()) as pictures:
         picture = next(islice(pictures, number - first, None))
-    run.bad += short.bad[len(bad) :]
+    run.bad = short.bad
     return picture
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from batman_cli.amplify import Ratio, choose_ratio, ratio_from_light
 from batman_cli.burst import READERS, Burst, OnShot, open_burst
-from batman_cli.errors import BadInput, BadShot
+from batman_cli.errors import BadInput, BadShot, UsageError
 from batman_cli.hot import NO_HOT_PIXELS, HotPixels, find_hot_pixels
 from batman_cli.noise import Noise, estimate, estimate_single
 from batman_cli.output import spelled_out
@@ -101,6 +101,13 @@ def make_plan(
         first.width // (2 * factor) * 2,
         first.height // (2 * factor) * 2,
     )
+
+
+def check_frame(plan: Plan, number: int) -> None:
+    """Raises UsageError where the burst has no frame of this index."""
+    count = len(plan.burst.sequence)
+    if not 0 <= number < count:
+        raise UsageError(f"no frame {number}", f"the burst has frames 0 to {count - 1}")
 
 
 def read_planes(shot: ShotInfo, factor: int, hot: HotPixels = NO_HOT_PIXELS) -> Planes:

@@ -139,6 +139,7 @@ def test_the_shell_completes(words: str, offered: list[str], without_torch: dict
         ("--start 99", "start"),
         ("--step 0", "step"),
         ("--preview 99", "99"),
+        ("--preview 99 --dry-run", "99"),
         ("--preview -1", "-1"),
         ("--on-bad-frame maybe", "on-bad-frame"),
         ("--order size", "order"),
@@ -163,6 +164,17 @@ def test_options_that_cannot_be_met_are_named(
     assert ran.code == 2
     assert ran.out == ""
     assert named in ran.err.replace("│", " ")
+    assert names(tmp_path) == ["burst"]
+
+
+def test_the_shots_of_a_burst_one_by_one_are_wrong_usage(
+    new_burst: NewBurst, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    """`batman enhance burst/*.ARW` would make a video of each, among the shots."""
+    burst = new_burst(3)
+    ran = call("enhance", *sorted(burst.iterdir()), *tiny(checkpoints))
+    assert ran.code == 2
+    assert f"batman enhance {burst}/" in ran.err.replace("\n", "")
     assert names(tmp_path) == ["burst"]
 
 

@@ -25,7 +25,7 @@ LAYERS = (
     ("infer",),
     ("plan", "ahead", "pictures", "pipeline", "training"),
     ("bench",),
-    ("commands", "doctor", "options", "ending"),
+    ("tell", "commands", "doctor", "options", "ending"),
     ("cli_train", "cli_bench"),
     ("cli",),
     ("__main__",),
