@@ -190,7 +190,12 @@ def test_without_a_size_the_view_is_a_little_smaller_than_the_picture(picture: P
         ("--frames 0", "frames"),
         ("--ratio 0.5", "ratio"),
         ("--ratio nan", "ratio"),
-        ("--iso 0", "ISO"),
+        ("--iso 0", "--iso 0: it is 1 to 10000000"),
+        ("--iso 99999999999", "--iso"),
+        ("--ratio 1e6", "--ratio"),
+        ("--seed -1", "--seed"),
+        ("--seed 99999999999999999999999", "--seed"),
+        ("--objects -1", "--objects"),
         ("--fps 0", "fps"),
         ("--fps -5", "fps"),
         ("--fps often", "fps"),
@@ -205,6 +210,25 @@ def test_options_that_cannot_be_met_are_named(options: str, named: str, picture:
     assert ran.code == 2
     assert named in ran.err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize(
+    "options", ["--iso 10000000 --ratio 99999.37", "--ratio 33333.3333 --seed 4294967295"]
+)
+def test_whatever_can_be_asked_for_can_be_written(
+    options: str, file_format: str, picture: Path
+) -> None:
+    """Also long exposures of years, which have few decimals in a file."""
+    words = ("-o", picture.parent / "out", "--frames", "1", "--format", file_format, *SIZE)
+    ran = call("simulate", picture, *words, *options.split())
+    assert ran.code == 0, ran.err
+    short, long = (
+        read_info(next(picture.parent.glob(f"out/{k}/0001/*"))) for k in ("short", "long")
+    )
+    assert short.iso and short.exposure_s and long.iso and long.exposure_s
+    ratio = long.iso * long.exposure_s / (short.iso * short.exposure_s)
+    assert ratio == pytest.approx(float(options.partition("--ratio ")[2].split()[0]), rel=1e-6)
 
 
 def test_a_clip_that_is_too_short_is_refused(clip: Path) -> None:

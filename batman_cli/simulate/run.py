@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from batman_cli.develop import to_planes
-from batman_cli.errors import BadInput, OutputError, UsageError
+from batman_cli.errors import OutputError
 from batman_cli.pack import interleave
-from batman_cli.settings import MAX_RATIO_ASKED, SimulateSettings
+from batman_cli.settings import SimulateSettings
 from batman_cli.simulate.arw import BLACK, MAKE, MODEL, WHITE, write_arw
 from batman_cli.simulate.camera import (
     CAMERAS,
@@ -30,16 +30,14 @@ from batman_cli.simulate.camera import (
     draw_hot_pixels,
     expose,
 )
+from batman_cli.simulate.checks import MARGIN, check_settings, view_size
 from batman_cli.simulate.dng import write_dng
-from batman_cli.simulate.scenes import MOTIONS, add_object, camera_path, srgb_to_linear, views
+from batman_cli.simulate.scenes import add_object, camera_path, srgb_to_linear, views
 from batman_cli.simulate.tiff_writer import MOVING, SOFTWARE, Exposure
 
-LARGEST_SIZE = (768, 512)  # pixels; default limit of width and height
-MARGIN = 32  # pixels that the default size leaves around the view for the camera's motion
 WHITE_BALANCE = (2.0, 1.0, 1.9)  # daylight on the RX100 VI, about
 SHUTTER_S = 1 / 50
 LONG_ISO = 100
-MOST_HOT = 1e5  # of a million pixels
 REFERENCE_SHOT = 4  # the fifth
 FIRST_SHOT = datetime.datetime(2024, 1, 1, 20, 0, 0)
 # Out of ten scenes, as DRV splits its 202 (129, 24, 49).
@@ -72,11 +70,10 @@ def simulate(
     Raises UsageError for impossible settings, BadInput for a clip that is too short and
     OutputError if a scene's folder or a list exists already, or they cannot be written.
     """
-    _check(settings)
+    check_settings(settings)
     count = 0
     for source in sources:
-        _size(source, settings)
-        _check_length(source, settings.frames)
+        view_size(source.shape, settings)
         count += 1
     _check_new(out, count)
     scenes: list[SimulatedScene] = []
@@ -100,9 +97,8 @@ def clean_views(source: Source, settings: SimulateSettings, *, number: int = 1) 
     number: of the scene among the sources of `simulate`, from 1. Colours that the camera cannot
     tell are cut off as there. Raises UsageError and BadInput as `simulate` does.
     """
-    _check(settings)
-    _check_length(source, settings.frames)
-    width, height = _size(source, settings)
+    check_settings(settings)
+    width, height = view_size(source.shape, settings)
     small = _shrunk(source, width, height)
     scene = _scene(small, width, height, settings, _generator(settings, number))
     matrix = camera_from_srgb(torch.tensor(XYZ_TO_CAMERA[MODEL]))
@@ -114,31 +110,6 @@ def _generator(settings: SimulateSettings, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(settings.seed * 100_003 + number)
 
 
-def _check(settings: SimulateSettings) -> None:
-    for value, known, option in (
-        (settings.camera, tuple(CAMERAS), "--camera"),
-        (settings.motion, MOTIONS, "--motion"),
-    ):
-        if value not in known:
-            raise UsageError(f"{option} {value} is unknown", f"known are {', '.join(known)}")
-    if not 0 <= settings.hot_per_million <= MOST_HOT:
-        raise UsageError(
-            f"--hot-per-million {settings.hot_per_million:g}", f"it is 0 to {MOST_HOT:g}"
-        )
-    if settings.frames < 1 or settings.iso < 1 or not 1 <= settings.ratio <= MAX_RATIO_ASKED:
-        raise UsageError(f"frames, ISO and ratio are 1 or more, ratio at most {MAX_RATIO_ASKED:g}")
-    if settings.fps <= 0:
-        raise UsageError(f"--fps {settings.fps}", "time must go forward", "try 20")
-
-
-def _check_length(source: Source, frames: int) -> None:
-    if 1 < len(source) < frames:
-        raise BadInput(
-            f"the clip has {len(source)} frames, not {frames}",
-            fix="use --frames with a smaller number, or a longer clip",
-        )
-
-
 def _simulate_scene(
     source: Source,
     out: Path,
@@ -147,7 +118,7 @@ def _simulate_scene(
     on_shot: Callable[[], None] | None,
 ) -> SimulatedScene:
     generator = _generator(settings, int(name))
-    width, height = _size(source, settings)
+    width, height = view_size(source.shape, settings)
     scene = _scene(_shrunk(source, width, height), width, height, settings, generator)
     short, long = out / "short" / name, out / "long" / name
     made: list[Path] = []
@@ -196,21 +167,6 @@ def _write_scene(
     seconds = SHUTTER_S * settings.ratio * settings.iso / LONG_ISO
     long_exposure = _exposure(len(scene), LONG_ISO, seconds, settings, software)
     _write(long / f"0001{suffix}", mosaic, long_exposure, settings.file_format)
-
-
-def _size(source: Source, settings: SimulateSettings) -> tuple[int, int]:
-    """Even width and height of the views."""
-    _, full_height, full_width, _ = source.shape
-    width = settings.width or min(LARGEST_SIZE[0], full_width - MARGIN)
-    height = settings.height or min(LARGEST_SIZE[1], full_height - MARGIN)
-    width, height = width // 2 * 2, height // 2 * 2
-    if not (32 <= width <= full_width and 32 <= height <= full_height):
-        raise UsageError(
-            f"a view of {width}x{height} does not fit",
-            f"the picture has {full_width}x{full_height} pixels, a view at least 32x32",
-            "choose a smaller --size or a larger picture",
-        )
-    return width, height
 
 
 def _shrunk(source: Source, width: int, height: int) -> Source:

@@ -200,7 +200,13 @@ def _pack(tag: Tag) -> tuple[bytes, int]:
         return values, len(values)
     numbers: list[float] = list(values)
     if tag.kind in (Kind.RATIONAL, Kind.SRATIONAL):
-        parts = (Fraction(value).limit_denominator(LARGEST_DENOMINATOR) for value in values)
+        most = 2**31 - 1 if tag.kind is Kind.SRATIONAL else 2**32 - 1  # a numerator can be
+        parts = (
+            Fraction(value).limit_denominator(
+                max(1, min(LARGEST_DENOMINATOR, int(most // max(1, abs(value)))))
+            )
+            for value in values
+        )
         numbers = [part for value in parts for part in (value.numerator, value.denominator)]
     try:
         return struct.pack("<" + tag.kind.value[1] * len(values), *numbers), len(values)
