@@ -151,7 +151,11 @@ def _move_without_replacing(part: Path, target: Path) -> None:
         raise
     except OSError:  # no hard links here (FAT, some network disks): reserve the name, then fill it
         os.close(os.open(target, os.O_CREAT | os.O_EXCL))
-        part.replace(target)
+        try:
+            part.replace(target)
+        except OSError:
+            target.unlink()
+            raise
     else:
         part.unlink()
 

@@ -28,6 +28,7 @@ MAX_RATIO_ASKED = 1e5
 FPS_RANGE = (Fraction(1, 1000), Fraction(1000))
 MAX_FPS_TERM = 2**31 - 1  # of numerator and denominator: ffmpeg keeps them in 32 bits
 CROP_MULTIPLE = 64  # pixels; the coarsest grid of the networks has 1/64 of the resolution
+LARGEST_SEED = 2**32 - 1
 MIN_CROP, MAX_CROP = 64, 2048  # pixels
 MAX_WIDTH = 3840  # pixels; `bin` auto picks the smallest factor whose output is no wider
 
@@ -202,6 +203,8 @@ def check_training(settings: TrainSettings) -> None:
         value = getattr(settings, name)
         if value is not None and not (value >= least and math.isfinite(value)):
             raise UsageError(f"{name} = {value:g}", f"it must be {least:g} or more")
+    if settings.seed > LARGEST_SEED:
+        raise UsageError(f"seed = {settings.seed}", f"it must be {LARGEST_SEED} or less")
     for name, value in (("rate", settings.rate), ("minutes", settings.minutes)):
         if value is not None and not 0 < value < math.inf:
             raise UsageError(f"{name} = {value:g}", "it must be above 0")

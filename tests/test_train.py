@@ -460,6 +460,7 @@ def test_kernels_move_by_the_rate_and_the_rest_as_adamw_moves_it() -> None:
         (("--data", "PHOTOS", "--batch", "0"), 2, "batch"),
         (("--data", "PHOTOS", "--size", "100"), 2, "multiple of 64"),
         (("--data", "PHOTOS", "--rate", "-1"), 2, "rate"),
+        (("--data", "PHOTOS", "--seed", "99999999999999999999"), 2, "seed"),
         (("--data", "PHOTOS", "--model", "unet"), 2, "unet"),
         (("--data", "PHOTOS", "--config", "no.toml"), 2, "no.toml"),
         (("--data", "PHOTOS", "--start", "no.safetensors"), 5, "no.safetensors"),

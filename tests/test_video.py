@@ -464,13 +464,29 @@ def test_a_video_that_appears_meanwhile_is_kept(tmp_path: Path, no_leaks: None) 
     assert leftovers(tmp_path) == ["x.mp4"]
 
 
-def test_without_hard_links_nothing_is_replaced_either(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def without_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
     def link(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")  # as FAT answers
 
     monkeypatch.setattr(os, "link", link)
+
+
+@pytest.mark.usefixtures("without_hard_links")
+def test_without_hard_links_a_failed_move_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replace(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(OutputError, match="Input/output error"):
+        write(tmp_path / "x.mp4", [flat(0)])
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.usefixtures("without_hard_links")
+def test_without_hard_links_nothing_is_replaced_either(tmp_path: Path) -> None:
     path = write(tmp_path / "x.mp4", [flat(0)])
     assert len(decoded(path)) == 1
     with (

@@ -1,7 +1,7 @@
 """What `batman simulate` can be asked for, found out before anything is written."""
 
 from batman_cli.errors import BadInput, UsageError
-from batman_cli.settings import MAX_RATIO_ASKED, SimulateSettings
+from batman_cli.settings import LARGEST_SEED, MAX_RATIO_ASKED, SimulateSettings
 from batman_cli.simulate.camera import CAMERAS
 from batman_cli.simulate.scenes import MOTIONS
 
@@ -9,7 +9,6 @@ LARGEST_SIZE = (768, 512)  # pixels; default limit of width and height
 MARGIN = 32  # pixels that the default size leaves around the view for the camera's motion
 MOST_HOT = 1e5  # of a million pixels
 HIGHEST_ISO = 10_000_000  # twice that of any camera
-LARGEST_SEED = 2**32 - 1
 
 
 def check_settings(settings: SimulateSettings) -> None:
