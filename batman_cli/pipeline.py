@@ -21,8 +21,9 @@ from batman_cli.errors import BadInput, BadShot
 from batman_cli.infer import Frame, infer
 from batman_cli.models import Network
 from batman_cli.pack import Planes
-from batman_cli.plan import Plan, check_frame, make_plan, read_planes, stopping
+from batman_cli.plan import Plan, check_frame, make_plan
 from batman_cli.raw import ShotInfo
+from batman_cli.sample import read_planes, stopping
 from batman_cli.settings import EnhanceSettings
 from batman_cli.shipped import check_choice
 from batman_cli.stills import StillsWriter, stills_folder
@@ -203,12 +204,13 @@ class Run:
 
     def _decoded(self) -> Iterator[tuple[ShotInfo, Planes] | BadShot]:
         """Shots in order, decoded and binned (in the read-ahead thread)."""
-        for shot in self.plan.burst.sequence:
+        plan = self.plan
+        for shot in plan.burst.sequence:
             if isinstance(shot, BadShot):
                 yield shot
                 continue
             try:
-                yield shot, read_planes(shot, self.plan.bin, self.plan.hot)
+                yield shot, read_planes(shot, plan.bin, plan.hot, plan.clipping)
             except BadShot as error:
                 if self.settings.on_bad_frame == "stop":
                     raise stopping(error) from error

@@ -33,6 +33,8 @@ def tell_plan(
     reporter.say(
         f"noise variance {plan.noise.shot:.3g} x + {plan.noise.read:.3g}: {plan.noise.reason}"
     )
+    if plan.clipping is not None:
+        reporter.say("the camera cut noise off at black: what that adds to the dark is taken away")
     if count := len(plan.hot):
         pixels = "pixel is" if count == 1 else "pixels are"
         reporter.say(f"{count} hot {pixels} replaced; --hot-pixels keep leaves them")
@@ -52,6 +54,7 @@ def tell_plan(
             "ratio": plan.ratio.value,
             "noise": asdict(plan.noise),
             "hot_pixels": len(plan.hot),
+            "black_clipped": plan.clipping is not None,
         },
     )
 

@@ -14,8 +14,9 @@ from skimage import data
 from batman_cli.hot import find_hot_pixels
 from batman_cli.noise import Noise
 from batman_cli.pack import bin_planes, pack
-from batman_cli.plan import make_plan, read_planes
+from batman_cli.plan import make_plan
 from batman_cli.raw import read_mosaic
+from batman_cli.sample import read_planes
 from batman_cli.settings import EnhanceSettings, SimulateSettings
 from batman_cli.simulate.camera import CAMERAS, draw_hot_pixels
 from batman_cli.simulate.run import simulate

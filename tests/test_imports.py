@@ -16,14 +16,14 @@ LAYERS = (
     ("errors", ""),  # "" is batman_cli/__init__.py: the version
     ("settings", "device"),
     ("black", "tiff", "damage", "quiet", "color", "container", "rawfile", "bayer", "raw"),
-    ("pack", "amplify", "noise", "hot"),
+    ("pack", "amplify", "noise", "hot", "clipping"),
     ("develop", "metrics", "tiles", "simulate"),
     ("timeline", "copies", "burst", "models"),
     ("ffmpeg", "codecs", "output", "video", "stills", "progress"),
     ("shipped",),
     ("weights",),
     ("infer",),
-    ("plan", "ahead", "pictures", "pipeline", "training"),
+    ("sample", "plan", "ahead", "pictures", "pipeline", "training"),
     ("bench",),
     ("tell", "commands", "doctor", "options", "ending"),
     ("cli_train", "cli_bench"),
@@ -34,7 +34,7 @@ LAYERS = (
 # Modules that must be importable without torch, which takes seconds to load.
 TORCH_FREE = (
     *("", "errors", "settings", "tiff", "raw", "pack", "amplify", "noise", "hot", "timeline"),
-    *("burst", "video", "stills", "progress", "shipped", "plan", "commands", "__main__"),
+    *("burst", "video", "stills", "progress", "shipped", "sample", "plan", "commands", "__main__"),
     *("cli", "cli_train", "cli_bench", "options", "ending"),
     *("simulate.tiff_writer", "simulate.arw", "simulate.dng"),
 )

@@ -185,7 +185,7 @@ def test_a_damaged_first_shot_of_its_own_exposure_can_be_skipped(tmp_path: Path)
 
 
 def test_a_shot_that_changes_after_the_plan_is_bad(scenes: Path) -> None:
-    from batman_cli.plan import read_planes
+    from batman_cli.sample import read_planes
 
     plan = make_plan(scenes / "short" / "0001", EnhanceSettings())
     os.utime(plan.burst.shots[0].path)

@@ -25,8 +25,9 @@ from batman_cli.amplify import amplify
 from batman_cli.develop import develop, tone_curve
 from batman_cli.errors import BadInput, OutputError, UsageError
 from batman_cli.pack import bin_planes, pack
-from batman_cli.plan import make_plan, read_planes
+from batman_cli.plan import make_plan
 from batman_cli.raw import read_developed, read_mosaic
+from batman_cli.sample import read_planes
 from batman_cli.settings import EnhanceSettings, SimulateSettings
 from batman_cli.simulate.run import simulate
 from batman_cli.stills import read_image, read_png16, write_png
