@@ -267,12 +267,19 @@ def _turned(shots: Sequence[ShotInfo], orientation: int) -> list[str]:
 
 
 def _without_copies(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
-    """Items without copies of others, and a warning that names them."""
+    """Items without copies of others, and a warning that names them.
+
+    A bad file is left out too where the same shot is there in another format.
+    """
     groups = copies([item for item in items if isinstance(item, ShotInfo)])
-    again = {shot.path for group in groups for shot in group[1:]}
-    doubles = [" = ".join(shown(shot.path.name) for shot in group) for group in groups]
+    again = {path for group in groups for path in group[1:]}
+    usable = {item.path.with_suffix("") for item in items if isinstance(item, ShotInfo)}
+    bad = [item.path for item in items if isinstance(item, BadShot)]
+    useless = [path for path in bad if path.with_suffix("") in usable]
+    doubles = [" = ".join(shown(path.name) for path in group) for group in groups]
+    doubles += [f"{shown(path.name)}, bad, in another format too" for path in useless]
     told = [f"The same shot more than once, used once: {_few(doubles)}."] if doubles else []
-    return [item for item in items if item.path not in again], told
+    return [item for item in items if item.path not in {*again, *useless}], told
 
 
 def _few(texts: Sequence[str], *, between: str = ", ") -> str:

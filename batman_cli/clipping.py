@@ -16,74 +16,96 @@ from numpy.typing import NDArray
 from batman_cli.noise import Noise
 from batman_cli.pack import Planes, bin_planes
 
-BLOCK = 12  # samples, side of the blocks whose share of zeros is one measurement
+BLOCK, PART = 12, 4  # samples, sides of the blocks that are measured, and of parts of these
 SHARES = (0.3, 0.7)  # of zeros, where share and mean tell the noise best
+# Zeros of noise lie all over a block, but across an edge of the scene on one side of it. The most
+# variance of the shares in parts, over that of noise, and the fewest of dark blocks that pass.
+STREWN, COMMON = 2.0, 0.5
 FEWEST = 32  # blocks of such shares in a burst worth mending
+COARSE = (
+    0.7  # deviation, in steps of the file's numbers, below which these and not noise make zeros
+)
 AROUND = 2  # samples: the mean that tells how much was cut off is over 5 x 5
 LEVELS = np.linspace(-1.5, 6.0, 301)  # of a scene before cutting, in deviations of dark noise
+TABLE = 1024  # means for which it is looked up what was cut off
 
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, eq=False)
 class BlackClipping:
-    """What was cut off, by the mean of what is left: (N,) each, ascending, planes' scale.
+    """What was cut off, by the mean of what is left, on the scale of planes that are not binned.
 
-    noise: before cutting, of planes that are not binned; iso: of the shots that all this is of.
+    noise: before cutting; iso: of the shots that all this is of.
     """
 
     noise: Noise
-    mean: NDArray[np.float64]  # of an area, samples that were cut off counted as 0
-    below: NDArray[np.float64]  # mean of the samples that were cut off there, below 0
+    lowest: float  # means of areas, samples that were cut off counted as 0
+    highest: float
+    below: NDArray[np.float32]  # (TABLE,) means of what was cut off, from `lowest` to `highest`
     iso: float | None
 
     def restore(self, planes: Planes, iso: float | None) -> None:
         """Puts into each 0 of planes (4, h, w) of a shot what on average was there."""
-        gain = iso / self.iso if iso and self.iso else 1.0  # all of the noise grows with ISO
+        gain = np.float32(iso / self.iso if iso and self.iso else 1)  # all noise grows with ISO
+        step = gain * np.float32((self.highest - self.lowest) / (TABLE - 1))
         for plane in planes:
             zero = plane <= 0
-            around = _mean_around(plane)[zero] / gain
-            plane[zero] = np.interp(around, self.mean, self.below) * gain
+            around = _mean_around(plane)[zero] - gain * np.float32(self.lowest)
+            plane[zero] = gain * self.below[np.clip(around / step, 0, TABLE - 1).astype(np.int32)]
 
 
 def find_clipping(
-    frames: Sequence[Planes], noise: Noise, *, half_step: float, iso: float | None, stated: bool
+    frames: Sequence[Planes], noise: Noise, iso: float | None
 ) -> BlackClipping | None:
-    """How frames (4, h, w), not binned and not amplified, were cut off; None if hardly at all.
+    """How frames (4, h, w), not binned and not amplified, were cut off at 0.
 
-    noise: as found in them, whose read noise is too low for that; stated: it comes from the file,
-    and holds. half_step: of the file's numbers, below which a sample is rounded to 0.
+    noise: as found in them, whose read noise is too low for that.
+    Returns None where hardly anything was cut off, or what was tells nothing of the noise: edges
+    and texture on black, numbers so coarse that they make the zeros.
     """
+    half_step = min((float(f[f > 0].min(initial=1)) for f in frames), default=1.0) / 2
     found = [_read_noise(frame, noise.shot, half_step) for frame in frames]
-    read = np.concatenate(found) if found else np.zeros(0)
-    if len(read) < FEWEST:
+    read = np.concatenate([values for values, _ in found])
+    if len(read) < max(FEWEST, COMMON * sum(dark for _, dark in found)):
         return None
-    if not stated:
-        reason = f"{noise.reason}, and the share of zeros"
-        noise = Noise(noise.shot, max(float(np.median(read)), half_step**2), reason)
+    variance = float(np.median(read))
+    if variance < (2 * COARSE * half_step) ** 2:
+        return None
+    noise = Noise(noise.shot, variance, f"{noise.reason}, and the share of zeros")
     level = LEVELS * np.sqrt(noise.read)
     sigma = np.sqrt(noise.shot * np.maximum(level, 0) + noise.read)
-    over = (level - half_step) / sigma
-    density = np.array([_NORMAL.pdf(x) for x in over])
-    kept = np.array([_NORMAL.cdf(x) for x in over])
+    density, kept = _normal((level - half_step) / sigma)
     mean = level * kept + sigma * density
-    return BlackClipping(noise, mean, level - sigma * density / (1 - kept), iso)
+    means = np.linspace(mean[0], mean[-1], TABLE)
+    below = np.interp(means, mean, level - sigma * density / (1 - kept)).astype(np.float32)
+    return BlackClipping(noise, mean[0], mean[-1], below, iso)
 
 
-def _read_noise(planes: Planes, shot: float, half_step: float) -> NDArray[np.float64]:
-    """Variance of the read noise by each block where about half of the samples were cut off.
+def _read_noise(planes: Planes, shot: float, half_step: float) -> tuple[NDArray[np.float64], int]:
+    """Variance of the read noise by each block where noise was cut off, and how many are as dark.
 
     Of a normal distribution the share of zeros tells how many deviations its mean lies above the
     cut, and the mean of what is left how large such a deviation is.
     """
-    zeros = np.rint(bin_planes((planes <= 0).astype(np.float32), BLOCK) * BLOCK**2).astype(int)
-    left = bin_planes(planes, BLOCK)
-    chosen = (zeros >= SHARES[0] * BLOCK**2) & (zeros <= SHARES[1] * BLOCK**2)
-    over = np.array([0.0, *(-_NORMAL.inv_cdf(n / BLOCK**2) for n in range(1, BLOCK**2)), 0.0])
-    density = np.array([_NORMAL.pdf(x) for x in over])
-    over, density, kept = over[zeros[chosen]], density[zeros[chosen]], 1 - zeros[chosen] / BLOCK**2
-    sigma = (left[chosen] - half_step * kept) / (over * kept + density)
-    return sigma**2 - shot * np.maximum(half_step + over * sigma, 0)
+    zero = (planes <= 0).astype(np.float32)
+    share, left = bin_planes(zero, BLOCK).astype(np.float64), bin_planes(planes, BLOCK)
+    dark = share >= SHARES[0]
+    chosen = dark & (share <= SHARES[1])
+    parts = BLOCK // PART
+    height, width = parts * share.shape[1], parts * share.shape[2]
+    inside = bin_planes(zero, PART)[:, :height, :width].reshape(4, -1, parts, width // parts, parts)
+    chosen &= inside.var((2, 4)) <= STREWN * share * (1 - share) / PART**2
+    share, left = share[chosen], left[chosen]
+    over = np.array([-_NORMAL.inv_cdf(x) for x in share])
+    density, kept = _normal(over)
+    sigma = (left - half_step * kept) / (over * kept + density)
+    return sigma**2 - shot * np.maximum(half_step + over * sigma, 0), int(dark.sum())
+
+
+def _normal(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Density and distribution of the normal distribution, for few values."""
+    return np.array([_NORMAL.pdf(x) for x in values]), np.array([_NORMAL.cdf(x) for x in values])
 
 
 def _mean_around(plane: NDArray[np.float32]) -> NDArray[np.float32]:

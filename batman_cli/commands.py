@@ -1,6 +1,8 @@
 """What the commands do between their options and the functions that do the work."""
 
 import contextlib
+import shlex
+import time
 import unicodedata
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -160,7 +162,7 @@ def _refuse_shots(bursts: Sequence[Path]) -> None:
         raise UsageError(
             f"{len(shots)} shots, each for a video of its own",
             "a burst is a folder",
-            f"name it: batman enhance {max(folders, key=folders.count)}/",
+            f"name it: batman enhance {shlex.quote(str(max(folders, key=folders.count)))}",
         )
 
 
@@ -230,8 +232,10 @@ def _run_plan(plan: Plan, output: Path, command: EnhanceCommand, reporter: Repor
     if command.preview is not None:
         still = _still(output, command.preview)
         # Previews are for trying things: the next one replaces the last.
+        began = time.monotonic()
         write_png(still, preview(run, command.preview), overwrite=True)
-        return tell_result(Result(still, None, 1, tuple(run.bad), 0.0), plan, reporter)
+        seconds = time.monotonic() - began
+        return tell_result(Result(still, None, 1, tuple(run.bad), seconds), plan, reporter)
     width, height = frame_size(plan, settings)
     check_output(
         output,

@@ -12,8 +12,8 @@ from batman_cli.raw import ShotInfo
 END_BYTES = 64 * 1024  # at either end of a file: its header and its last rows
 
 
-def copies(shots: Sequence[ShotInfo]) -> list[list[ShotInfo]]:
-    """Groups of the same shot, the shortest name first, for copies get longer ones.
+def copies(shots: Sequence[ShotInfo]) -> list[tuple[Path, ...]]:
+    """Paths of groups of the same shot, the shortest name first, for copies get longer ones.
 
     They are equal to the last byte, or one camera's, of one second, under one name with two
     suffixes: a raw file and the DNG it was converted to.
@@ -23,7 +23,9 @@ def copies(shots: Sequence[ShotInfo]) -> list[list[ShotInfo]]:
         second = shot.time_s if shot.time_s is None else math.floor(shot.time_s)
         alike[shot.camera, second, shot.path.with_suffix("")].append(shot)
     groups = [group for group in (*alike.values(), *_equal(shots)) if len(group) > 1]
-    return [sorted(group, key=lambda shot: len(shot.path.stem)) for group in groups]
+    paths = [[shot.path for shot in group] for group in groups]
+    # Each once: equal files of one name with two suffixes are found twice.
+    return list(dict.fromkeys(tuple(sorted(g, key=lambda path: len(path.stem))) for g in paths))
 
 
 def _equal(shots: Sequence[ShotInfo]) -> list[list[ShotInfo]]:

@@ -119,8 +119,9 @@ def write_video(run: "Run", output: Path, *, on_frame: OnFrame | None = None) ->
 def preview(run: "Run", number: int) -> Picture:
     """One enhanced frame, from the few shots around it that it depends on.
 
-    number: index in the burst, from 0. Bad shots found on the way are added to `run.bad`; unless
-    the settings say stop, a neighbour stands in for them. Raises UsageError for no such frame.
+    number: index in the burst, from 0, as if no shot turned out to be bad. Those that do are added
+    to `run.bad`; unless the settings say stop, a neighbour stands in for them. Raises UsageError
+    for no such frame.
     """
     plan, sequence = run.plan, run.plan.burst.sequence
     check_frame(plan, number)

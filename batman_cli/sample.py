@@ -115,19 +115,22 @@ def read_planes(
 
     Raises BadShot.
     """
-    planes = _read_whole(shot, clipping)
-    hot.replace(planes)
+    planes = _read_whole(shot, clipping, hot)
     return bin_planes(planes, factor)
 
 
-def _read_whole(shot: ShotInfo, clipping: BlackClipping | None) -> Planes:
-    """Planes of a shot, black restored, not binned. Raises BadShot."""
+def _read_whole(
+    shot: ShotInfo, clipping: BlackClipping | None, hot: HotPixels = NO_HOT_PIXELS
+) -> Planes:
+    """Planes of a shot, black restored, `hot` replaced, not binned. Raises BadShot."""
     mosaic = read_mosaic(shot.path)
     if (mosaic.info.size_bytes, mosaic.info.mtime_ns) != (shot.size_bytes, shot.mtime_ns):
         raise BadShot(shot.path, "it changed while the burst was being read", "run again")
     planes = pack(mosaic.data, shot.black, shot.white)
+    hot.replace(planes)
     if clipping is not None:
-        clipping.restore(planes, shot.iso)
+        clipping.restore(planes, shot.iso)  # by the samples around, hot ones no longer among them
+        hot.replace(planes)
     return planes
 
 

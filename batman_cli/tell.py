@@ -72,7 +72,8 @@ def tell_result(result: "Result", plan: Plan, reporter: Reporter) -> ExitCode:
     """What was made. Returns the exit code: PARTIAL if shots were left out or replaced."""
     for shot in result.bad[len(plan.burst.bad) :]:  # the others were told with the plan
         reporter.warn(str(shot))
-    reporter.say(f"{result.output}: {result.frames} frames in {result.seconds:.1f} s")
+    frames = "1 frame" if result.frames == 1 else f"{result.frames} frames"
+    reporter.say(f"{result.output}: {frames} in {result.seconds:.1f} s")
     reporter.event(
         "done",
         {

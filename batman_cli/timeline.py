@@ -172,7 +172,7 @@ def frame_rate(clock: Clock, step: int) -> tuple[Fraction, str]:
         nearest = Fraction(measured).limit_denominator(100)
     if not SLOWEST_FPS <= nearest <= FASTEST_FPS:
         return DEFAULT_FPS, f"default: {measured:.3g} shots/s {reason} is no video's rate"
-    every = f", every {step}th shot" if step > 1 else ""
+    every = f", one shot in {step}" if step > 1 else ""
     return nearest / step, f"measured {measured:.4g} {reason}{every}"
 
 

@@ -417,6 +417,22 @@ def test_one_shot_in_two_formats_is_used_once(folder: Folder) -> None:
     assert names_of(burst.shots) == [dsc(1), dsc(2)]
 
 
+def test_equal_files_in_two_formats_are_told_once(folder: Folder) -> None:
+    path = folder(*(name for n in range(4) for name in (dsc(n), f"DSC{n:05d}.dng")))
+    for n in range(4):
+        (path / f"DSC{n:05d}.dng").write_bytes((path / dsc(n)).read_bytes())
+    (warning,) = open_burst(path).warnings
+    assert warning.endswith("DSC00002.ARW = DSC00002.dng, and 1 more.")
+
+
+def test_a_bad_file_gives_way_to_the_same_shot_in_another_format(folder: Folder) -> None:
+    burst = open_burst(folder(dsc(1), a_bad_shot(dsc(2)), a_shot("DSC00002.dng"), dsc(3)))
+    assert names_of(burst.shots) == [dsc(1), "DSC00002.dng", dsc(3)]
+    assert burst.bad == ()
+    (warning,) = burst.warnings
+    assert f"{dsc(2)}, bad, in another format too" in warning
+
+
 @pytest.mark.parametrize(
     "change", [{"camera": "NIKON D850"}, {"time_s": NOON + 60}], ids=["camera", "time"]
 )

@@ -174,7 +174,7 @@ def test_the_shots_of_a_burst_one_by_one_are_wrong_usage(
     burst = new_burst(3)
     ran = call("enhance", *sorted(burst.iterdir()), *tiny(checkpoints))
     assert ran.code == 2
-    assert f"batman enhance {burst}/" in ran.err.replace("\n", "")
+    assert f"batman enhance {burst}" in ran.err.replace("\n", "")
     assert names(tmp_path) == ["burst"]
 
 

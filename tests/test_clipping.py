@@ -15,11 +15,16 @@ from running import call, pictures
 from skimage import data
 
 from batman_cli.clipping import BlackClipping, find_clipping
+from batman_cli.hot import find_hot_pixels
 from batman_cli.noise import Noise
+from batman_cli.pack import interleave
 from batman_cli.plan import Plan, make_plan
+from batman_cli.raw import read_info
 from batman_cli.sample import read_planes
 from batman_cli.settings import EnhanceSettings, SimulateSettings
 from batman_cli.simulate import run
+from batman_cli.simulate.dng import write_dng
+from batman_cli.simulate.tiff_writer import Exposure
 
 WHITE = 16383  # raw units above black
 NOISE = Noise(4.2e-4, 2.3e-7)  # of an A7S II at ISO 6400, about
@@ -34,7 +39,7 @@ def shot_of(level: float, *, seed: int = 1, gain: float = 1.0) -> NDArray[np.flo
 
 
 def known() -> BlackClipping:
-    clipping = find_clipping([shot_of(0)], NOISE, half_step=0.5 / WHITE, iso=6400, stated=True)
+    clipping = find_clipping([shot_of(0)], NOISE, 6400)
     assert clipping is not None
     return clipping
 
@@ -70,14 +75,57 @@ def test_the_noise_before_the_cut_is_found(ramp: tuple[float, float]) -> None:
     values = level + noise * np.sqrt(NOISE.shot * level + NOISE.read)
     frames = list(((values * WHITE).round().clip(0) / WHITE).astype(np.float32))
     seen = Noise(NOISE.shot, 1e-9)
-    found = find_clipping(frames, seen, half_step=0.5 / WHITE, iso=None, stated=False)
+    found = find_clipping(frames, seen, None)
     assert found is not None
     assert found.noise.read == pytest.approx(NOISE.read, rel=0.25)
 
 
 def test_a_picture_without_dark_areas_is_left_alone() -> None:
     frames = [shot_of(10 * SIGMA)]
-    assert find_clipping(frames, NOISE, half_step=0.5 / WHITE, iso=None, stated=False) is None
+    assert find_clipping(frames, NOISE, None) is None
+
+
+def test_edges_of_a_black_scene_are_no_noise() -> None:
+    """Lit windows of a street so dark that its noise hardly reaches the first step."""
+    scene = np.zeros((4, 240, 240))
+    for top, left in np.random.default_rng(3).integers(0, 216, (60, 2)):
+        scene[:, top : top + 17, left : left + 11] = 300
+    noise = np.random.default_rng(4).normal(0, 0.35, scene.shape)
+    planes = ((scene + noise).round().clip(0) / WHITE).astype(np.float32)
+    assert find_clipping([planes], Noise(0, 1e-9), None) is None
+
+
+@pytest.mark.parametrize("gap", [1, 4, 16])
+def test_numbers_with_gaps_are_mended_or_left_alone(gap: int) -> None:
+    """Of 12 bits stored as 14 or 16; where the gaps are wider than noise, they make the zeros."""
+    noise = np.random.default_rng(5).normal(0, 5, (4, 240, 240))
+    planes = ((noise / gap).round().clip(0) * gap / WHITE).astype(np.float32)
+    clipping = find_clipping([planes], Noise(0, 1e-9), None)
+    assert (clipping is None) == (gap == 16)
+    if clipping:
+        clipping.restore(planes, None)
+        assert planes.mean() * WHITE == pytest.approx(0, abs=0.3)
+
+
+def test_a_hot_pixel_does_not_lift_what_is_around(tmp_path: Path) -> None:
+    planes = shot_of(0)
+    rows, columns = np.mgrid[8:120:16, 8:120:16]
+    planes[0, rows, columns] = 0.1
+    hot = find_hot_pixels(planes, NOISE, (2.0, 1.0, 1.9))
+    assert len(hot) == rows.size
+    write_dng(
+        tmp_path / "1.dng",
+        black=0,
+        white=WHITE,
+        mosaic=interleave(np.rint(planes * WHITE).astype(np.uint16)),
+        exposure=Exposure(6400, 0.02, run.FIRST_SHOT, (2.0, 1.0, 1.9), 1),
+        xyz_to_camera=np.eye(3).tolist(),
+        make="Nikon",
+        model="D700",
+    )
+    mended = read_planes(read_info(tmp_path / "1.dng"), 1, hot, known())
+    beside = [mended[0, rows + y, columns + x].mean() for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    assert np.mean(beside) == pytest.approx(0, abs=0.1 * SIGMA)
 
 
 # Whole bursts

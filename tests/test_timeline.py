@@ -238,6 +238,8 @@ def test_a_video_of_every_so_many_shots_lasts_as_long(interval: float, step: int
     """However slow that makes it."""
     times = [NOON + 0.03 + i * interval for i in range(20)]
     assert rate_of(times, step=step) == rate_of(times) / step
+    shots = [a_shot(dsc(n), time) for n, time in enumerate(times)]
+    assert frame_rate(clock_of(shots), step)[1].endswith(f"one shot in {step}")
 
 
 def test_two_shots_at_one_time_and_a_third_give_a_rate() -> None:

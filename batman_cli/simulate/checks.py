@@ -1,7 +1,7 @@
 """What `batman simulate` can be asked for, found out before anything is written."""
 
 from batman_cli.errors import BadInput, UsageError
-from batman_cli.settings import LARGEST_SEED, MAX_RATIO_ASKED, SimulateSettings
+from batman_cli.settings import FPS_RANGE, LARGEST_SEED, MAX_RATIO_ASKED, SimulateSettings
 from batman_cli.simulate.camera import CAMERAS
 from batman_cli.simulate.scenes import MOTIONS
 
@@ -30,8 +30,8 @@ def check_settings(settings: SimulateSettings) -> None:
         if not least <= value <= most:
             limits = f"{least} or more" if most == float("inf") else f"{least} to {most:.10g}"
             raise UsageError(f"{option} {value:.10g}", f"it is {limits}")
-    if settings.fps <= 0:
-        raise UsageError(f"--fps {settings.fps}", "time must go forward", "try 20")
+    if not FPS_RANGE[0] <= settings.fps <= FPS_RANGE[1]:
+        raise UsageError(f"--fps {settings.fps}", "no camera shoots at that rate", "try 20")
 
 
 def view_size(shape: tuple[int, ...], settings: SimulateSettings) -> tuple[int, int]:
