@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from batman_cli.noise import Noise
+from batman_cli.noise import Noise, estimate, estimate_single
 from batman_cli.pack import Planes, bin_planes
 
 BLOCK, PART = 12, 4  # samples, sides of the blocks that are measured, and of parts of these
@@ -26,7 +26,7 @@ COARSE = (
     0.7  # deviation, in steps of the file's numbers, below which these and not noise make zeros
 )
 AROUND = 2  # samples: the mean that tells how much was cut off is over 5 x 5
-LEVELS = np.linspace(-1.5, 6.0, 301)  # of a scene before cutting, in deviations of dark noise
+LEVELS = np.linspace(0.0, 6.0, 241)  # of a scene before cutting, in deviations of dark noise
 TABLE = 1024  # means for which it is looked up what was cut off
 
 _NORMAL = NormalDist()
@@ -40,30 +40,43 @@ class BlackClipping:
     """
 
     noise: Noise
-    lowest: float  # means of areas, samples that were cut off counted as 0
-    highest: float
-    below: NDArray[np.float32]  # (TABLE,) means of what was cut off, from `lowest` to `highest`
+    highest: float  # mean of an area, samples that were cut off counted as 0
+    below: NDArray[np.float32]  # (TABLE,) means of what was cut off, for means 0 to `highest`
     iso: float | None
 
     def restore(self, planes: Planes, iso: float | None) -> None:
         """Puts into each 0 of planes (4, h, w) of a shot what on average was there."""
         gain = np.float32(iso / self.iso if iso and self.iso else 1)  # all noise grows with ISO
-        step = gain * np.float32((self.highest - self.lowest) / (TABLE - 1))
+        step = gain * np.float32(self.highest / (TABLE - 1))
         for plane in planes:
             zero = plane <= 0
-            around = _mean_around(plane)[zero] - gain * np.float32(self.lowest)
-            plane[zero] = gain * self.below[np.clip(around / step, 0, TABLE - 1).astype(np.int32)]
+            at = np.minimum(_mean_around(plane)[zero] / step, TABLE - 1).astype(np.int32)
+            plane[zero] = gain * self.below[at]
 
 
-def find_clipping(
-    frames: Sequence[Planes], noise: Noise, iso: float | None
-) -> BlackClipping | None:
-    """How frames (4, h, w), not binned and not amplified, were cut off at 0.
+def find_clipping(frames: Sequence[Planes], iso: float | None) -> BlackClipping | None:
+    """How frames were cut off at 0, and how noisy they were before.
 
-    noise: as found in them, whose read noise is too low for that.
+    frames: one, or two neighbours in a burst, (4, h, w), not binned and not amplified.
     Returns None where hardly anything was cut off, or what was tells nothing of the noise: edges
     and texture on black, numbers so coarse that they make the zeros.
     """
+    clipping = fit_clipping(frames, _measured(frames), iso)
+    if clipping is None:
+        return None
+    # Noise that is cut off in the dark seems to grow faster with the level than it does.
+    mended = [frame.copy() for frame in frames]
+    for frame in mended:
+        clipping.restore(frame, iso)
+    return fit_clipping(frames, _measured(mended), iso)
+
+
+def _measured(frames: Sequence[Planes]) -> Noise:
+    return estimate([(frames[0], frames[1])]) if len(frames) > 1 else estimate_single(frames[0])
+
+
+def fit_clipping(frames: Sequence[Planes], noise: Noise, iso: float | None) -> BlackClipping | None:
+    """The same for noise whose shot part is known."""
     half_step = min((float(f[f > 0].min(initial=1)) for f in frames), default=1.0) / 2
     found = [_read_noise(frame, noise.shot, half_step) for frame in frames]
     read = np.concatenate([values for values, _ in found])
@@ -77,9 +90,13 @@ def find_clipping(
     sigma = np.sqrt(noise.shot * np.maximum(level, 0) + noise.read)
     density, kept = _normal((level - half_step) / sigma)
     mean = level * kept + sigma * density
-    means = np.linspace(mean[0], mean[-1], TABLE)
-    below = np.interp(means, mean, level - sigma * density / (1 - kept)).astype(np.float32)
-    return BlackClipping(noise, mean[0], mean[-1], below, iso)
+    below = level - sigma * density / (1 - kept)
+    # Straight on below the mean of black: means of few samples scatter, evenly to both sides.
+    slope = (below[1] - below[0]) / (mean[1] - mean[0])
+    mean, below = np.array([0, *mean]), np.array([below[0] - slope * mean[0], *below])
+    means = np.linspace(0, mean[-1], TABLE)
+    table = np.interp(means, mean, below).astype(np.float32)
+    return BlackClipping(noise, mean[-1], table, iso)
 
 
 def _read_noise(planes: Planes, shot: float, half_step: float) -> tuple[NDArray[np.float64], int]:

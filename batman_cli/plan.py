@@ -153,7 +153,7 @@ def _find_clipping(
         return None
     pair = neighbours[middle : middle + 1]
     sample = take_sample(shots, pair, 1, needed, None, mean_wanted=False)
-    return find_clipping(sample.frames, _estimate_noise(shot, sample, 1, None), shot.iso)
+    return find_clipping(sample.frames, shot.iso)
 
 
 def _estimate_noise(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from running import call, pictures
 from skimage import data
 
-from batman_cli.clipping import BlackClipping, find_clipping
+from batman_cli.clipping import BlackClipping, find_clipping, fit_clipping
 from batman_cli.hot import find_hot_pixels
 from batman_cli.noise import Noise
 from batman_cli.pack import interleave
@@ -39,7 +39,7 @@ def shot_of(level: float, *, seed: int = 1, gain: float = 1.0) -> NDArray[np.flo
 
 
 def known() -> BlackClipping:
-    clipping = find_clipping([shot_of(0)], NOISE, 6400)
+    clipping = fit_clipping([shot_of(0)], NOISE, 6400)
     assert clipping is not None
     return clipping
 
@@ -75,14 +75,27 @@ def test_the_noise_before_the_cut_is_found(ramp: tuple[float, float]) -> None:
     values = level + noise * np.sqrt(NOISE.shot * level + NOISE.read)
     frames = list(((values * WHITE).round().clip(0) / WHITE).astype(np.float32))
     seen = Noise(NOISE.shot, 1e-9)
-    found = find_clipping(frames, seen, None)
+    found = fit_clipping(frames, seen, None)
     assert found is not None
     assert found.noise.read == pytest.approx(NOISE.read, rel=0.25)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_both_parts_of_the_noise_are_found(count: int) -> None:
+    """By photon transfer alone the shot part comes out too high, and no read part at all."""
+    level = np.concatenate([np.zeros(128), SIGMA * np.linspace(0, 12, 384)])[None, None]
+    noise = np.random.default_rng(6).normal(0, 1, (count, 4, 384, 512))
+    values = level + noise * np.sqrt(NOISE.shot * level + NOISE.read)
+    frames = list(((values * WHITE).round().clip(0) / WHITE).astype(np.float32))
+    found = find_clipping(frames, None)
+    assert found is not None
+    assert found.noise.shot == pytest.approx(NOISE.shot, rel=0.15)
+    assert found.noise.read == pytest.approx(NOISE.read, rel=0.15)
+
+
 def test_a_picture_without_dark_areas_is_left_alone() -> None:
     frames = [shot_of(10 * SIGMA)]
-    assert find_clipping(frames, NOISE, None) is None
+    assert fit_clipping(frames, NOISE, None) is None
 
 
 def test_edges_of_a_black_scene_are_no_noise() -> None:
@@ -92,7 +105,7 @@ def test_edges_of_a_black_scene_are_no_noise() -> None:
         scene[:, top : top + 17, left : left + 11] = 300
     noise = np.random.default_rng(4).normal(0, 0.35, scene.shape)
     planes = ((scene + noise).round().clip(0) / WHITE).astype(np.float32)
-    assert find_clipping([planes], Noise(0, 1e-9), None) is None
+    assert find_clipping([planes], None) is None
 
 
 @pytest.mark.parametrize("gap", [1, 4, 16])
@@ -100,7 +113,7 @@ def test_numbers_with_gaps_are_mended_or_left_alone(gap: int) -> None:
     """Of 12 bits stored as 14 or 16; where the gaps are wider than noise, they make the zeros."""
     noise = np.random.default_rng(5).normal(0, 5, (4, 240, 240))
     planes = ((noise / gap).round().clip(0) * gap / WHITE).astype(np.float32)
-    clipping = find_clipping([planes], Noise(0, 1e-9), None)
+    clipping = fit_clipping([planes], Noise(0, 1e-9), None)
     assert (clipping is None) == (gap == 16)
     if clipping:
         clipping.restore(planes, None)
