@@ -22,9 +22,7 @@ SHARES = (0.3, 0.7)  # of zeros, where share and mean tell the noise best
 # variance of the shares in parts, over that of noise, and the fewest of dark blocks that pass.
 STREWN, COMMON = 2.0, 0.5
 FEWEST = 32  # blocks of such shares in a burst worth mending
-COARSE = (
-    0.7  # deviation, in steps of the file's numbers, below which these and not noise make zeros
-)
+COARSE = 0.7  # steps of the file's numbers: rounding makes the zeros where noise deviates less
 AROUND = 2  # samples: the mean that tells how much was cut off is over 5 x 5
 LEVELS = np.linspace(0.0, 6.0, 241)  # of a scene before cutting, in deviations of dark noise
 TABLE = 1024  # means for which it is looked up what was cut off
