@@ -34,22 +34,21 @@ _NORMAL = NormalDist()
 class BlackClipping:
     """What was cut off, by the mean of what is left, on the scale of planes that are not binned.
 
-    noise: before cutting; iso: of the shots that all this is of.
+    noise: before cutting, of all planes; iso: of the shots that all this is of.
     """
 
     noise: Noise
-    highest: float  # mean of an area, samples that were cut off counted as 0
-    below: NDArray[np.float32]  # (TABLE,) means of what was cut off, for means 0 to `highest`
+    highest: NDArray[np.float32]  # (4,) mean of an area, samples that were cut off counted as 0
+    below: NDArray[np.float32]  # (4, TABLE) means of what was cut off, for means 0 to `highest`
     iso: float | None
 
     def restore(self, planes: Planes, iso: float | None) -> None:
         """Puts into each 0 of planes (4, h, w) of a shot what on average was there."""
         gain = np.float32(iso / self.iso if iso and self.iso else 1)  # all noise grows with ISO
-        step = gain * np.float32(self.highest / (TABLE - 1))
-        for plane in planes:
-            zero = plane <= 0
+        for plane, highest, below in zip(planes, self.highest, self.below, strict=True):
+            zero, step = plane <= 0, gain * highest / np.float32(TABLE - 1)
             at = np.minimum(_mean_around(plane)[zero] / step, TABLE - 1).astype(np.int32)
-            plane[zero] = gain * self.below[at]
+            plane[zero] = gain * below[at]
 
 
 def find_clipping(frames: Sequence[Planes], iso: float | None) -> BlackClipping | None:
@@ -77,15 +76,25 @@ def fit_clipping(frames: Sequence[Planes], noise: Noise, iso: float | None) -> B
     """The same for noise whose shot part is known."""
     half_step = min((float(f[f > 0].min(initial=1)) for f in frames), default=1.0) / 2
     found = [_read_noise(frame, noise.shot, half_step) for frame in frames]
-    read = np.concatenate([values for values, _ in found])
+    planes = [np.concatenate(parts) for parts in zip(*(read for read, _ in found), strict=True)]
+    read = np.concatenate(planes)
     if len(read) < max(FEWEST, COMMON * sum(dark for _, dark in found)):
         return None
     variance = float(np.median(read))
     if variance < (2 * COARSE * half_step) ** 2:
         return None
     noise = Noise(noise.shot, variance, f"{noise.reason}, and the share of zeros")
-    level = LEVELS * np.sqrt(noise.read)
-    sigma = np.sqrt(noise.shot * np.maximum(level, 0) + noise.read)
+    # Cameras that cut off often multiply red and blue before.
+    own = [float(np.median(p)) if len(p) >= FEWEST else variance for p in planes]
+    tables = [_table(noise.shot, max(v, half_step**2), half_step) for v in own]
+    highest = np.array([mean for mean, _ in tables], np.float32)
+    return BlackClipping(noise, highest, np.stack([below for _, below in tables]), iso)
+
+
+def _table(shot: float, read: float, half_step: float) -> tuple[float, NDArray[np.float32]]:
+    """The highest mean of what is left, and what was cut off for means from 0 to that."""
+    level = LEVELS * np.sqrt(read)
+    sigma = np.sqrt(shot * level + read)
     density, kept = _normal((level - half_step) / sigma)
     mean = level * kept + sigma * density
     below = level - sigma * density / (1 - kept)
@@ -93,15 +102,16 @@ def fit_clipping(frames: Sequence[Planes], noise: Noise, iso: float | None) -> B
     slope = (below[1] - below[0]) / (mean[1] - mean[0])
     mean, below = np.array([0, *mean]), np.array([below[0] - slope * mean[0], *below])
     means = np.linspace(0, mean[-1], TABLE)
-    table = np.interp(means, mean, below).astype(np.float32)
-    return BlackClipping(noise, mean[-1], table, iso)
+    return float(mean[-1]), np.interp(means, mean, below).astype(np.float32)
 
 
-def _read_noise(planes: Planes, shot: float, half_step: float) -> tuple[NDArray[np.float64], int]:
-    """Variance of the read noise by each block where noise was cut off, and how many are as dark.
+def _read_noise(
+    planes: Planes, shot: float, half_step: float
+) -> tuple[list[NDArray[np.float64]], int]:
+    """Variance of the read noise by each block where noise was cut off, for each of the planes.
 
-    Of a normal distribution the share of zeros tells how many deviations its mean lies above the
-    cut, and the mean of what is left how large such a deviation is.
+    With it how many blocks are as dark. Of a normal distribution the share of zeros tells how many
+    deviations its mean lies above the cut, and the mean of what is left how large such a one is.
     """
     zero = (planes <= 0).astype(np.float32)
     share, left = bin_planes(zero, BLOCK).astype(np.float64), bin_planes(planes, BLOCK)
@@ -111,11 +121,14 @@ def _read_noise(planes: Planes, shot: float, half_step: float) -> tuple[NDArray[
     height, width = parts * share.shape[1], parts * share.shape[2]
     inside = bin_planes(zero, PART)[:, :height, :width].reshape(4, -1, parts, width // parts, parts)
     chosen &= inside.var((2, 4)) <= STREWN * share * (1 - share) / PART**2
-    share, left = share[chosen], left[chosen]
-    over = np.array([-_NORMAL.inv_cdf(x) for x in share])
-    density, kept = _normal(over)
-    sigma = (left - half_step * kept) / (over * kept + density)
-    return sigma**2 - shot * np.maximum(half_step + over * sigma, 0), int(dark.sum())
+    found: list[NDArray[np.float64]] = []
+    for plane in range(4):
+        zeros = share[plane][chosen[plane]]
+        over = np.array([-_NORMAL.inv_cdf(x) for x in zeros])
+        density, kept = _normal(over)
+        sigma = (left[plane][chosen[plane]] - half_step * kept) / (over * kept + density)
+        found.append(sigma**2 - shot * np.maximum(half_step + over * sigma, 0))
+    return found, int(dark.sum())
 
 
 def _normal(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

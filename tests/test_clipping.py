@@ -93,6 +93,20 @@ def test_both_parts_of_the_noise_are_found(count: int) -> None:
     assert found.noise.read == pytest.approx(NOISE.read, rel=0.15)
 
 
+def test_planes_that_were_multiplied_before_the_cut_have_noise_of_their_own() -> None:
+    """As of cameras that balance red and blue themselves, in part."""
+    gain = np.array([1.8, 1.0, 1.0, 1.6])[:, None, None]
+    level = np.concatenate([np.zeros(128), SIGMA * np.linspace(0, 12, 384)])[None, None]
+    noise = np.random.default_rng(7).normal(0, 1, (2, 4, 384, 512))
+    values = gain * (level + noise * np.sqrt(NOISE.shot * level + NOISE.read))
+    frames = list(((values * WHITE).round().clip(0) / WHITE).astype(np.float32))
+    clipping = find_clipping(frames, None)
+    assert clipping is not None
+    clipping.restore(frames[0], None)
+    dark = frames[0][:, :, :128].mean((1, 2)) / gain[:, 0, 0]
+    assert dark == pytest.approx(0, abs=0.05 * SIGMA)
+
+
 def test_a_picture_without_dark_areas_is_left_alone() -> None:
     frames = [shot_of(10 * SIGMA)]
     assert fit_clipping(frames, NOISE, None) is None
