@@ -58,6 +58,8 @@ def find_clipping(frames: Sequence[Planes], iso: float | None) -> BlackClipping 
     Returns None where hardly anything was cut off, or what was tells nothing of the noise: edges
     and texture on black, numbers so coarse that they make the zeros.
     """
+    if sum(np.count_nonzero(f <= 0) for f in frames) < FEWEST * SHARES[0] * BLOCK**2:
+        return None  # too few for any fit, which is found out before seconds are spent on the noise
     clipping = fit_clipping(frames, _measured(frames), iso)
     if clipping is None:
         return None
@@ -123,11 +125,12 @@ def _read_noise(
     chosen &= inside.var((2, 4)) <= STREWN * share * (1 - share) / PART**2
     found: list[NDArray[np.float64]] = []
     for plane in range(4):
-        zeros = share[plane][chosen[plane]]
+        # A block has one of few shares, so these are looked up.
+        zeros, of = np.unique(share[plane][chosen[plane]], return_inverse=True)
         over = np.array([-_NORMAL.inv_cdf(x) for x in zeros])
         density, kept = _normal(over)
-        sigma = (left[plane][chosen[plane]] - half_step * kept) / (over * kept + density)
-        found.append(sigma**2 - shot * np.maximum(half_step + over * sigma, 0))
+        sigma = (left[plane][chosen[plane]] - half_step * kept[of]) / (over * kept + density)[of]
+        found.append(sigma**2 - shot * np.maximum(half_step + over[of] * sigma, 0))
     return found, int(dark.sum())
 
 

@@ -48,6 +48,7 @@ def run_enhance(command: EnhanceCommand, reporter: Reporter) -> ExitCode:
     """
     codes: list[ExitCode] = []
     check_choice(command.settings.model, command.settings.weights)
+    _refuse_shots(command.bursts)
     for burst, output in zip(command.bursts, _outputs(command), strict=True):
         try:
             with memory_told():
@@ -135,7 +136,6 @@ def verify_models(reporter: Reporter, echo: Echo) -> None:
 def _outputs(command: EnhanceCommand) -> list[Path]:
     """Where each burst's video goes. Raises UsageError where two would share a name."""
     several, output = len(command.bursts) > 1, command.output
-    _refuse_shots(command.bursts)
     if output is not None and not several and not output.is_dir():
         return [output]
     if output is not None and not output.is_dir() and output.suffix.lower() in CLIP_SUFFIXES:

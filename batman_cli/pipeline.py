@@ -23,7 +23,7 @@ from batman_cli.models import Network
 from batman_cli.pack import Planes
 from batman_cli.plan import Plan, check_frame, make_plan
 from batman_cli.raw import ShotInfo
-from batman_cli.sample import read_planes, stopping
+from batman_cli.sample import stopping
 from batman_cli.settings import EnhanceSettings
 from batman_cli.shipped import check_choice
 from batman_cli.stills import StillsWriter, stills_folder
@@ -205,13 +205,12 @@ class Run:
 
     def _decoded(self) -> Iterator[tuple[ShotInfo, Planes] | BadShot]:
         """Shots in order, decoded and binned (in the read-ahead thread)."""
-        plan = self.plan
-        for shot in plan.burst.sequence:
+        for shot in self.plan.burst.sequence:
             if isinstance(shot, BadShot):
                 yield shot
                 continue
             try:
-                yield shot, read_planes(shot, plan.bin, plan.hot, plan.clipping)
+                yield shot, self.plan.planes_of(shot)
             except BadShot as error:
                 if self.settings.on_bad_frame == "stop":
                     raise stopping(error) from error

@@ -11,8 +11,9 @@ from batman_cli.errors import BadShot, UsageError
 from batman_cli.hot import NO_HOT_PIXELS, HotPixels, find_hot_pixels
 from batman_cli.noise import Noise, estimate, estimate_single
 from batman_cli.output import spelled_out
+from batman_cli.pack import Planes
 from batman_cli.raw import RAW_SUFFIXES, ShotInfo, read_info
-from batman_cli.sample import Sample, commonest_exposure, neighbours_of, take_sample
+from batman_cli.sample import Sample, commonest_exposure, neighbours_of, read_planes, take_sample
 from batman_cli.settings import BINS, MAX_WIDTH, EnhanceSettings, check
 
 LONG_EXPOSURE = 2.0  # times the light of the burst that its reference has at least
@@ -37,6 +38,10 @@ class Plan:
         """Ratio of one shot: more for one that got less light than `metered`, if both are known."""
         light, metered = light_of(shot), light_of(self.metered)
         return self.ratio.value * (metered / light if light and metered else 1.0)
+
+    def planes_of(self, shot: ShotInfo) -> Planes:
+        """Planes of one shot, mended and binned, not amplified. Raises BadShot."""
+        return read_planes(shot, self.bin, self.hot, self.clipping)
 
     def noise_of(self, shot: ShotInfo) -> Noise:
         """Noise of one shot: the ISO setting scales what comes out of the sensor, noise with it."""

@@ -24,7 +24,6 @@ from batman_cli.errors import BadShot
 from batman_cli.pack import Planes
 from batman_cli.plan import make_plan
 from batman_cli.raw import RAW_SUFFIXES
-from batman_cli.sample import read_planes
 from batman_cli.settings import EnhanceSettings
 from batman_cli.weights import load_network
 
@@ -185,7 +184,7 @@ def _amplified(
     for shot in plan.burst.shots:
         ratio, noise = plan.ratio_of(shot), plan.noise_of(shot)
         try:
-            planes = read_planes(shot, plan.bin, plan.hot, plan.clipping)
+            planes = plan.planes_of(shot)
         except BadShot:
             assert settings.on_bad_frame == "skip"
         else:

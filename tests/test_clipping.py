@@ -177,7 +177,7 @@ def bursts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def dark_of(plan: Plan) -> NDArray[np.float64]:
     """The darkest area of each plane over a burst."""
-    shots = [read_planes(s, plan.bin, plan.hot, plan.clipping) for s in plan.burst.shots]
+    shots = [plan.planes_of(s) for s in plan.burst.shots]
     mean = np.mean(shots, 0)
     side = 16
     areas = mean.reshape(4, mean.shape[1] // side, side, mean.shape[2] // side, side)

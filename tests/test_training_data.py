@@ -822,7 +822,7 @@ def test_a_kill_leaves_whole_entries_and_its_rest_is_removed(
     dataset: Path, tmp_path: Path, cache: Path
 ) -> None:
     slow = (
-        "import time, batman_cli.training.drv_scene as d\n"
+        "import time, batman_cli.plan as d\n"
         "read = d.read_planes\n"
         "d.read_planes = lambda *a: (time.sleep(0.02), read(*a))[1]\n"
     )

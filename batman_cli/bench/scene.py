@@ -18,7 +18,6 @@ from batman_cli.errors import BadInput
 from batman_cli.pipeline import QUARTER_TURNS
 from batman_cli.plan import Plan, make_plan, smallest_bin
 from batman_cli.raw import read_info
-from batman_cli.sample import read_planes
 from batman_cli.settings import EnhanceSettings
 from batman_cli.training.drv_scene import SceneFiles, ratio_between, read_reference
 
@@ -79,9 +78,7 @@ def _reference(files: SceneFiles, plan: Plan, turns: int) -> Tensor:
 
 def _dark(plan: Plan, turns: int) -> NDArray[np.uint8]:
     shot = plan.burst.shots[FIFTH]
-    planes = amplify(
-        read_planes(shot, plan.bin, plan.hot, plan.clipping), 1.0, plan.first.white_balance
-    )
+    planes = amplify(plan.planes_of(shot), 1.0, plan.first.white_balance)
     rgb = registered(bilinear_demosaic(torch.from_numpy(planes)[None])[0], torch.tensor(plan.bin))
     return shown(np.rot90(_picture(develop(rgb, torch.tensor(plan.first.color_matrix))), turns))
 

@@ -1,5 +1,7 @@
 """What `batman simulate` can be asked for, found out before anything is written."""
 
+import math
+
 from batman_cli.errors import BadInput, UsageError
 from batman_cli.settings import FPS_RANGE, LARGEST_SEED, MAX_RATIO_ASKED, SimulateSettings
 from batman_cli.simulate.camera import CAMERAS
@@ -20,15 +22,15 @@ def check_settings(settings: SimulateSettings) -> None:
         if value not in known:
             raise UsageError(f"{option} {value} is unknown", f"known are {', '.join(known)}")
     for option, value, least, most in (
-        ("--frames", settings.frames, 1, float("inf")),
+        ("--frames", settings.frames, 1, math.inf),
         ("--iso", settings.iso, 1, HIGHEST_ISO),
         ("--ratio", settings.ratio, 1, MAX_RATIO_ASKED),
-        ("--objects", settings.objects, 0, float("inf")),
+        ("--objects", settings.objects, 0, math.inf),
         ("--hot-per-million", settings.hot_per_million, 0, MOST_HOT),
         ("--seed", settings.seed, 0, LARGEST_SEED),
     ):
         if not least <= value <= most:
-            limits = f"{least} or more" if most == float("inf") else f"{least} to {most:.10g}"
+            limits = f"{least} or more" if most == math.inf else f"{least} to {most:.10g}"
             raise UsageError(f"{option} {value:.10g}", f"it is {limits}")
     if not FPS_RANGE[0] <= settings.fps <= FPS_RANGE[1]:
         raise UsageError(f"--fps {settings.fps}", "no camera shoots at that rate", "try 20")

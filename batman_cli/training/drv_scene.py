@@ -16,7 +16,7 @@ from batman_cli.noise import Noise, estimate, estimate_single
 from batman_cli.pack import Planes
 from batman_cli.plan import Plan, light_of, make_plan, smallest_bin
 from batman_cli.raw import ShotInfo, read_developed, read_info
-from batman_cli.sample import exposed_alike, pair_starts, read_planes
+from batman_cli.sample import exposed_alike, pair_starts
 from batman_cli.settings import DrvInput, EnhanceSettings, OnBadData
 from batman_cli.stills import read_png16
 from batman_cli.training.cache import Draft, Entry, Facts
@@ -155,7 +155,7 @@ def _read_shot(plan: Plan, shot: ShotInfo) -> Planes:
     """Planes of a shot that was exposed as most are. Raises BadShot or BadInput."""
     if not exposed_alike(shot, plan.metered):
         raise BadInput(shot.path.name, "is exposed differently from most shots of its scene")
-    return read_planes(shot, plan.bin, plan.hot, plan.clipping)
+    return plan.planes_of(shot)
 
 
 def _write_vbm4d(files: SceneFiles, long: ShotInfo, on_bad: OnBadData, draft: Draft) -> _Written:
